@@ -1,0 +1,115 @@
+"""The ASGI application that takes streams out of Django's request cycle.
+
+Under plain Django a long response keeps its request, a thread and a database connection as long as it is open. Here
+middleware and view run as ever; then the request is finished in the ordinary way, and the stream is served alone.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import django
+from django.core.handlers.asgi import ASGIHandler as DjangoASGIHandler
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+
+from .connection import Message, Send, opening_frame
+from .driver import StreamDriver
+from .errors import TooManySyncStreams
+from .handoff import Handoff, handoff_of
+from .response import EventStreamResponse, set_stream_headers, too_many_streams
+from .threads import ThreadedIterator
+
+__all__ = ["ASGIHandler", "get_asgi_application"]
+
+
+def get_asgi_application() -> "ASGIHandler":
+    """Return the project's ASGI application. A drop-in for ``django.core.asgi.get_asgi_application``.
+
+    Every response of type ``text/event-stream`` is handed off, whether or not its view knows of this package.
+    """
+    django.setup(set_prefix=False)
+    return ASGIHandler()
+
+
+class ASGIHandler(DjangoASGIHandler):
+    """Django's handler, which gives a stream away as soon as its headers are sent."""
+
+    async def __call__(
+        self, scope: dict[str, Any], receive: Callable[[], Awaitable[Message]], send: Send
+    ) -> None:
+        handoff = Handoff(receive)
+        try:
+            await super().__call__(handoff.scope(scope), handoff.receive, send)
+            await handoff.serve(send)
+        finally:
+            await handoff.close()
+
+    # Django calls one of these two around the view, inside all middleware.
+
+    async def _get_response_async(self, request: HttpRequest) -> HttpResponseBase:
+        return _marked(await super()._get_response_async(request))
+
+    def _get_response(self, request: HttpRequest) -> HttpResponseBase:
+        return _marked(super()._get_response(request))
+
+    async def run_get_response(self, request: HttpRequest) -> HttpResponseBase:
+        response = await super().run_get_response(request)
+        if _is_stream(response):
+            response._serversent_request = request
+        return response
+
+    async def send_response(self, response: Any, send: Send) -> None:
+        request = response.__dict__.pop("_serversent_request", None)
+        if response.headers.get("Content-Encoding") == "identity":
+            del response.headers["Content-Encoding"]  # it was there for GZipMiddleware
+        stream = None if request is None else _take_stream(request, response)
+        if isinstance(stream, HttpResponse):
+            await super().send_response(stream, send)
+        elif stream is None:
+            await super().send_response(response, send)
+        else:
+            driver, opening = stream
+            handoff = handoff_of(request)
+            handoff.take(driver)
+            await send({"type": "http.response.start", "status": response.status_code, "headers": _headers(response)})
+            handoff.arm(opening)
+
+
+def _take_stream(request: HttpRequest, response: Any) -> tuple[StreamDriver, bytes] | HttpResponse | None:
+    """Return the stream of a response and its opening, or a response instead, or ``None``: Django serves it."""
+    if request.method == "HEAD":
+        return HttpResponse(status=response.status_code, headers=dict(response.headers))
+    if isinstance(response, EventStreamResponse):
+        return (response.detach(), opening_frame()) if response.body_is_ours else None
+    try:
+        return _take_plain_stream(request, response), b""
+    except TooManySyncStreams as error:
+        return too_many_streams(error)
+
+
+def _take_plain_stream(request: HttpRequest, response: StreamingHttpResponse) -> StreamDriver:
+    """Take somebody's own frames out of a plain response. They are sent as they are."""
+    values = response._iterator
+    if not response.is_async:
+        # Closed where it runs, in its thread, and not by Django when the request is finished.
+        closers = [close for close in response._resource_closers if getattr(close, "__self__", None) is not request]
+        values = ThreadedIterator(values, closers)
+        response._resource_closers = [close for close in response._resource_closers if close not in closers]
+    name = f"{response.__class__.__name__} at {request.path}"
+    return StreamDriver(values, name=name, encode=response.make_bytes, end_frame=b"")
+
+
+def _headers(response: HttpResponseBase) -> list[tuple[bytes, bytes]]:
+    headers = [(name.encode("ascii"), value.encode("latin-1")) for name, value in response.items()]
+    headers += [(b"Set-Cookie", cookie.OutputString().encode("ascii")) for cookie in response.cookies.values()]
+    return headers
+
+
+def _marked(response: HttpResponseBase) -> HttpResponseBase:
+    if _is_stream(response):
+        set_stream_headers(response)
+    return response
+
+
+def _is_stream(response: HttpResponseBase) -> bool:
+    return response.streaming and response.headers.get("Content-Type", "").lower().startswith("text/event-stream")

@@ -1,0 +1,64 @@
+"""The only reader of ``settings.SERVERSENT``."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+__all__ = ["SETTINGS", "problems", "setting"]
+
+
+class Setting(NamedTuple):
+    """A key of the dict: its default, and the smallest and largest value allowed. Whole numbers if ``whole``."""
+
+    default: float
+    minimum: float
+    maximum: float
+    whole: bool = False
+
+
+SETTINGS = {
+    # Proxies and mobile networks cut what was silent for 30 to 60 s.
+    "HEARTBEAT_SECONDS": Setting(15, 0.1, 3600),
+    "RETRY_MILLISECONDS": Setting(3000, 500, 2**31 - 1, whole=True),
+    # What a stream may take to end when its server stops, or when its client left.
+    "DRAIN_SECONDS": Setting(5, 0.1, 600),
+    # Streams of sync generators open at once, one thread each.
+    "MAX_SYNC_STREAMS": Setting(100, 0, 100_000, whole=True),
+}
+
+
+def setting(name: str) -> Any:
+    """Return the value of ``SERVERSENT[name]`` or its default. Raises ``ImproperlyConfigured`` for a wrong value."""
+    configured = getattr(settings, "SERVERSENT", None) or {}
+    if name not in configured:
+        return SETTINGS[name].default
+    value = configured[name]
+    if problem := _problem(name, value):
+        raise ImproperlyConfigured(problem)
+    return value
+
+
+def problems() -> Iterator[tuple[str, str]]:
+    """Yield each problem of the dict as ``(kind, text)``; ``kind`` is ``"dict"``, ``"key"`` or ``"value"``."""
+    configured = getattr(settings, "SERVERSENT", None)
+    if configured is None:
+        return
+    if not isinstance(configured, dict):
+        yield "dict", f"SERVERSENT must be a dict, not {type(configured).__name__}"
+        return
+    for name, value in configured.items():
+        if name not in SETTINGS:
+            yield "key", f"SERVERSENT has an unknown key {name!r}. Known: {', '.join(sorted(SETTINGS))}"
+        elif problem := _problem(name, value):
+            yield "value", problem
+
+
+def _problem(name: str, value: object) -> str | None:
+    allowed = SETTINGS[name]
+    kinds = (int,) if allowed.whole else (int, float)
+    if isinstance(value, kinds) and not isinstance(value, bool) and allowed.minimum <= value <= allowed.maximum:
+        return None
+    kind = "a whole number" if allowed.whole else "a number"
+    return f"SERVERSENT[{name!r}] is {value!r}; it must be {kind} from {allowed.minimum} to {allowed.maximum}"

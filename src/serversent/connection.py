@@ -1,0 +1,204 @@
+"""Open streams: one ``Connection`` for each open HTTP response, and the set of them that one event loop serves."""
+
+import asyncio
+import logging
+import random
+import time
+import weakref
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+from .conf import setting
+from .driver import StreamDriver
+from .event import comment_frame, retry_frame
+
+__all__ = ["Connection", "OpenConnections", "opening_frame", "open_connections"]
+
+logger = logging.getLogger("serversent")
+
+Message = dict[str, Any]
+Send = Callable[[Message], Awaitable[None]]
+
+HEARTBEAT_FRAME = comment_frame("hb")
+
+
+def opening_frame() -> bytes:
+    """What a stream begins with: a comment, so that proxies pass the headers on, and the reconnection time."""
+    return comment_frame("stream") + retry_frame(setting("RETRY_MILLISECONDS"))
+
+
+class Connection:
+    """Serves one stream to one client, until either ends or the server stops.
+
+    Three tasks meet here: the request's own (``serve``) waits, sends heartbeats and ends the response; the driver's
+    runs the generator and writes its frames; the server's tells by ``gone`` that the client has left.
+    """
+
+    __slots__ = (
+        "_at_line_start",
+        "_driver",
+        "_gone",
+        "_left",
+        "_opening",
+        "_send",
+        "_turn",
+        "_wake",
+        "_written_at",
+        "draining",
+    )
+
+    def __init__(self, send: Send, gone: asyncio.Future[Any], driver: StreamDriver, opening: bytes) -> None:
+        self._send = send
+        self._gone = gone
+        self._driver = driver
+        self._opening = opening
+        self._turn = asyncio.Lock()  # a heartbeat never comes between a frame that waits for the socket and the next
+        self._wake: asyncio.Future[None] | None = None
+        self._written_at = time.monotonic()
+        self._at_line_start = True
+        self._left = False  # ``send`` said by an error that the client is gone
+        self.draining = False
+
+    async def serve(self) -> None:
+        """Send the stream; return when it is over and its generator closed."""
+        connections = open_connections()
+        connections.add(self)
+        try:
+            await self._serve()
+        except asyncio.CancelledError:
+            # The server gives up on us (Daphne when it stops): a proper end of the body is all there is time for.
+            self._driver.cancel()
+            await self._end_response(setting("DRAIN_SECONDS"))
+            raise
+        finally:
+            connections.discard(self)
+
+    async def _serve(self) -> None:
+        if not self._client_is_gone():
+            await self.write(self._opening)
+        driving = self._driver.attach(self.write)
+        driving.add_done_callback(self.wake)
+        self._gone.add_done_callback(self.wake)
+        while not (driving.done() or self._client_is_gone() or self.draining):
+            self._wake = asyncio.get_running_loop().create_future()
+            await self._wake
+            if self._silent_seconds() >= setting("HEARTBEAT_SECONDS"):
+                await self._heartbeat()
+        self._gone.remove_done_callback(self.wake)
+        deadline = time.monotonic() + setting("DRAIN_SECONDS")
+        if not driving.done():
+            self._driver.cancel()
+            await self._driver.wait_closed(setting("DRAIN_SECONDS"))
+        await self._end_response(deadline - time.monotonic())
+
+    async def write(self, frame: bytes) -> None:
+        """Send ``frame``; return when the server took it, which is its backpressure."""
+        if not frame:
+            return
+        async with self._turn:
+            await self._send_body(frame)
+        self._at_line_start = frame.endswith(b"\n")
+
+    def wake(self, _: object = None) -> None:
+        """Let ``serve`` look around."""
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    def wake_if_silent(self, seconds: float) -> None:
+        if self._silent_seconds() >= seconds and not self._turn.locked():
+            self.wake()
+
+    def drain(self) -> None:
+        """End the stream because the server stops; its client is asked to come back."""
+        self.draining = True
+        self.wake()
+
+    def _silent_seconds(self) -> float:
+        return time.monotonic() - self._written_at
+
+    async def _heartbeat(self) -> None:
+        # In the middle of a line of somebody's own bytes a comment would become part of it.
+        if self._at_line_start and not self._turn.locked():
+            async with self._turn:
+                await self._send_body(HEARTBEAT_FRAME)
+
+    def _client_is_gone(self) -> bool:
+        return self._left or self._gone.done()
+
+    async def _send_body(self, body: bytes) -> None:
+        try:
+            await self._send({"type": "http.response.body", "body": body, "more_body": True})
+        except OSError:
+            self._left = True
+            self.wake()
+        self._written_at = time.monotonic()
+
+    async def _end_response(self, seconds: float) -> None:
+        if self._client_is_gone():
+            return
+        body = b""
+        if self.draining and self._opening:
+            # Spread, so that the clients of a stopped server do not all come back at once.
+            retry = setting("RETRY_MILLISECONDS")
+            body = retry_frame(random.randint(retry, 2 * retry))
+        try:
+            async with asyncio.timeout(seconds):
+                await self._send({"type": "http.response.body", "body": body, "more_body": False})
+        except (OSError, TimeoutError):
+            self._left = True
+
+
+class OpenConnections:
+    """The connections that one event loop serves. One timer looks after all of them."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._connections: set[Connection] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._draining = False
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(self._connections)
+
+    def add(self, connection: Connection) -> None:
+        self._connections.add(connection)
+        if self._draining:
+            connection.drain()
+        if self._timer is None:
+            self._look_later()
+
+    def discard(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        if not self._connections and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def drain(self) -> None:
+        """End every stream, and at once each one that still comes: the server stops. Call it in the loop's thread."""
+        self._draining = True
+        for connection in list(self._connections):
+            connection.drain()
+
+    def _look_later(self) -> None:
+        self._timer = self._loop.call_later(min(1.0, setting("HEARTBEAT_SECONDS") / 4), self._look)
+
+    def _look(self) -> None:
+        seconds = setting("HEARTBEAT_SECONDS")
+        for connection in self._connections:
+            connection.wake_if_silent(seconds)
+        self._look_later()
+
+
+_by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, OpenConnections] = weakref.WeakKeyDictionary()
+
+
+def open_connections() -> OpenConnections:
+    """Return the connections of the running event loop."""
+    loop = asyncio.get_running_loop()
+    connections = _by_loop.get(loop)
+    if connections is None:
+        connections = _by_loop[loop] = OpenConnections(loop)
+    return connections

@@ -1,0 +1,175 @@
+"""The driver: one task that owns a stream's generator, from its first step to its ``aclose()``.
+
+One task, so that anyio scopes and context variables work across yields. It runs in a thread-sensitive context of
+its own, whose thread and database connections are there only while sync code runs.
+"""
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from asgiref.sync import ThreadSensitiveContext
+from django.conf import settings
+from django.db import Error as DatabaseError
+
+from .event import END_FRAME, comment_frame, encode
+from .threads import IDLE_SECONDS, StreamThread
+
+__all__ = ["StreamDriver", "Write"]
+
+logger = logging.getLogger("serversent")
+
+Write = Callable[[bytes], Awaitable[None]]
+
+
+class StreamDriver:
+    """Runs the generator of one stream and hands each frame to ``write``, one at a time.
+
+    A frame is handed over only when the one before was written: the generator goes at the pace of its client.
+    ``encode`` makes a frame of a value, ``end_frame`` follows the last one, ``name`` is for the log.
+    """
+
+    def __init__(
+        self,
+        values: AsyncIterator[Any],
+        *,
+        name: str,
+        encode: Callable[[Any], bytes] = encode,
+        end_frame: bytes = END_FRAME,
+        hold_connection: bool = False,
+    ) -> None:
+        self.name = name
+        self._values = values
+        self._encode = encode
+        self._end_frame = end_frame
+        self._thread = StreamThread(None if hold_connection else IDLE_SECONDS)
+        self._context = contextvars.copy_context()
+        self._task: asyncio.Task[None] | None = None
+        self._running = False
+        self._cancelled = False
+        self._write: Write | None = None
+        self._attached: asyncio.Future[None] | None = None  # set while a frame waits for somebody who writes
+        self._started: asyncio.Future[None] | None = None  # set while first() waits
+
+    def start(self) -> asyncio.Task[None]:
+        """Start the generator, in the context that the driver was made in."""
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run(), context=self._context)
+        return self._task
+
+    async def first(self, seconds: float) -> None:
+        """Start, and wait for the first frame, at most ``seconds``. Raises what the generator raises by then."""
+        self._started = started = asyncio.get_running_loop().create_future()
+        self.start()
+        try:
+            await asyncio.wait({started}, timeout=seconds)
+            if started.done():
+                started.result()
+        except BaseException:
+            self.cancel()
+            raise
+        finally:
+            self._started = None
+
+    def attach(self, write: Write) -> asyncio.Task[None]:
+        """Send what there is, and all that comes, through ``write``. Returns the task that does it."""
+        self._write = write
+        if self._attached is not None and not self._attached.done():
+            self._attached.set_result(None)
+        return self.start()
+
+    def cancel(self) -> None:
+        """Stop the generator where it stands; its ``finally`` blocks run. May be called in any state, also twice."""
+        if self._cancelled:
+            return
+        self._cancelled = True
+        task = self.start()
+        if self._running:  # a task that is cancelled before its first step would close nothing
+            task.cancel()
+
+    def cancel_threadsafe(self) -> None:
+        """The same from any thread."""
+        if self._task is not None and not self._task.done():
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._task.get_loop().call_soon_threadsafe(self.cancel)
+
+    def cancel_unattached(self) -> None:
+        """Stop a generator whose response was lost on its way."""
+        if self._write is None:
+            self.cancel()
+
+    async def wait_closed(self, seconds: float) -> None:
+        """Wait until the generator has ended, at most ``seconds``; then leave it to itself, and say so."""
+        if self._task is None or self._task.done():
+            return
+        await asyncio.wait({self._task}, timeout=seconds)
+        if not self._task.done():
+            logger.warning("The generator of %s did not stop within %s s of its cancellation", self.name, seconds)
+
+    async def _run(self) -> None:
+        self._running = True
+        try:
+            async with ThreadSensitiveContext(executor=self._thread):
+                try:
+                    await self._deliver_all()
+                finally:
+                    await _aclose(self._values)
+        except asyncio.CancelledError:
+            if not self._cancelled:
+                raise
+        except Exception as error:
+            await self._fail(error)
+        finally:
+            self._tell_started(None)
+            self._thread.shutdown()
+
+    async def _deliver_all(self) -> None:
+        if self._cancelled:
+            return
+        async for value in self._values:
+            await self._deliver(self._encode(value))
+            if self._cancelled:  # and the generator swallowed it
+                return
+        if self._end_frame:
+            await self._deliver(self._end_frame)
+
+    async def _deliver(self, frame: bytes) -> None:
+        if self._write is None:
+            self._tell_started(None)
+            self._attached = asyncio.get_running_loop().create_future()
+            await self._attached
+            self._attached = None
+        if not self._cancelled:
+            assert self._write is not None
+            await self._write(frame)
+
+    async def _fail(self, error: Exception) -> None:
+        if isinstance(error, DatabaseError) and self._thread.ended_idle:
+            error.add_note(
+                f"{self.name} gave its database connection back while it waited. If it needs one connection across "
+                "pauses (a server-side cursor does), declare it with @event_stream(hold_connection=True)."
+            )
+        if self._tell_started(error):
+            return
+        logger.error("The stream %s failed", self.name, exc_info=error)
+        if settings.DEBUG and not self._cancelled:
+            await self._deliver(comment_frame(f"{type(error).__name__}: {error} (shown because DEBUG is on)"))
+
+    def _tell_started(self, error: Exception | None) -> bool:
+        """Wake ``first()``; say whether it waited."""
+        if self._started is None or self._started.done():
+            return False
+        if error is None:
+            self._started.set_result(None)
+        else:
+            self._started.set_exception(error)
+        return True
+
+
+async def _aclose(values: AsyncIterator[Any]) -> None:
+    aclose = getattr(values, "aclose", None)
+    if aclose is not None:
+        await aclose()

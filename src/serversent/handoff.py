@@ -1,0 +1,98 @@
+"""The hand-off of one request: a stream is kept while Django works, armed once its headers are sent, then served."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from django.http import HttpRequest
+
+from .conf import setting
+from .connection import Connection, Message, Send
+from .drain import drain_on_stop
+from .driver import StreamDriver
+from .response import EventStreamResponse
+
+__all__ = ["Handoff", "handoff_of", "keep_until_served"]
+
+_SCOPE_KEY = "serversent.handoff"
+
+
+class Handoff:
+    """Holds what must outlive Django's part of one request: the server's channel back, and the stream.
+
+    ``receive`` stands before the server's. The call that waits for the disconnect is made once and never cancelled:
+    Django cancels the one that it makes, some servers report a disconnect once only, and one reports a false
+    disconnect to a call that is made after a cancelled one.
+    """
+
+    __slots__ = ("_body_received", "_disconnect", "_driver", "_kept", "_opening", "_receive")
+
+    def __init__(self, receive: Callable[[], Awaitable[Message]]) -> None:
+        self._receive = receive
+        self._body_received = False
+        self._disconnect: asyncio.Future[Message] | None = None
+        self._kept: list[EventStreamResponse] = []
+        self._driver: StreamDriver | None = None
+        self._opening: bytes | None = None  # set once the stream is armed
+
+    def scope(self, scope: dict[str, Any]) -> dict[str, Any]:
+        return {**scope, _SCOPE_KEY: self}
+
+    async def receive(self) -> Message:
+        if not self._body_received:
+            message = await self._receive()
+            self._body_received = not message.get("more_body", False)
+            return message
+        return await asyncio.shield(self._gone())
+
+    def _gone(self) -> asyncio.Future[Message]:
+        if self._disconnect is None:
+            self._disconnect = asyncio.ensure_future(self._receive())
+        return self._disconnect
+
+    def keep(self, response: EventStreamResponse) -> None:
+        """Close the response's stream at the end, should it not be served: replaced, raised over, client gone."""
+        self._kept.append(response)
+
+    def take(self, driver: StreamDriver) -> None:
+        """Own a stream from here on: it is closed with the request unless it is armed and served."""
+        self._driver = driver
+
+    def arm(self, opening: bytes) -> None:
+        """Serve the stream when Django is done with the request. Its headers are sent."""
+        self._opening = opening
+
+    async def serve(self, send: Send) -> None:
+        """Serve the armed stream, if there is one, to its end."""
+        if self._driver is None or self._opening is None:
+            return
+        # Nothing of the request may live on with the stream.
+        await self._close_kept()
+        drain_on_stop()
+        await Connection(send, self._gone(), self._driver, self._opening).serve()
+
+    async def close(self) -> None:
+        """Leave nothing behind, wherever the request ended."""
+        if self._disconnect is not None:
+            self._disconnect.cancel()
+        await self._close_kept()
+        if self._driver is not None:
+            self._driver.cancel()
+            await self._driver.wait_closed(setting("DRAIN_SECONDS"))
+
+    async def _close_kept(self) -> None:
+        kept, self._kept = self._kept, []
+        for response in kept:
+            await response.aclose_stream()
+
+
+def handoff_of(request: HttpRequest) -> Handoff | None:
+    """Return the hand-off of a request; ``None`` where another application serves it."""
+    scope: dict[str, Any] = getattr(request, "scope", {})
+    return scope.get(_SCOPE_KEY)
+
+
+def keep_until_served(request: HttpRequest, response: EventStreamResponse) -> None:
+    handoff = handoff_of(request)
+    if handoff is not None:
+        handoff.keep(response)

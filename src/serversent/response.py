@@ -1,0 +1,219 @@
+"""The response that carries a stream out of the view, and its ordinary ways of being served: by Django, under WSGI.
+
+``serversent.asgi`` takes the stream out of it and serves it without Django; that is the cheap way.
+"""
+
+import asyncio
+import functools
+import logging
+import re
+from collections.abc import AsyncGenerator, Iterator
+from typing import Any
+
+from django.http import HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+
+from .conf import setting
+from .connection import HEARTBEAT_FRAME, opening_frame
+from .driver import StreamDriver
+from .errors import AsyncStreamUnderWSGI, TooManySyncStreams
+from .event import END_FRAME, encode
+from .threads import ThreadedIterator
+
+__all__ = ["EventStreamResponse", "headers_alone", "set_stream_headers", "too_many_streams"]
+
+logger = logging.getLogger("serversent")
+
+CONTENT_TYPE = "text/event-stream; charset=utf-8"
+
+# How long a plain server may take from the response to its first read of the stream.
+UNATTENDED_SECONDS = 60
+
+RETRY_AFTER_SECONDS = 5
+
+
+def set_stream_headers(response: HttpResponseBase) -> None:
+    """Set what keeps proxies and middleware from buffering or changing a stream, unless the view has set it."""
+    response.headers.setdefault("Cache-Control", "no-cache, no-transform")
+    response.headers.setdefault("X-Accel-Buffering", "no")
+    # GZipMiddleware leaves a response alone that has an encoding. The hand-off takes it off again.
+    response.headers.setdefault("Content-Encoding", "identity")
+
+
+class EventStreamResponse(StreamingHttpResponse):
+    """A response of type ``text/event-stream`` that sends what ``source`` yields, each value as one event.
+
+    ``source``: an async or sync generator or iterator of values: a str is sent as it is, a ``ServerSentEvent`` too,
+    anything else as JSON. Most views want ``@event_stream`` instead, which also turns an exception before the first
+    event into an ordinary error page. ``name`` is for the log.
+
+    Raises ``TooManySyncStreams`` when ``source`` is sync and its pool of threads is full.
+    """
+
+    def __init__(self, source: Any, *, name: str = "", hold_connection: bool = False, wsgi: bool = False) -> None:
+        self._name = name or getattr(source, "__qualname__", type(source).__name__)
+        self._hold_connection = hold_connection
+        self._driver: StreamDriver | None = None
+        self._detached = False
+        self._values: Any = source if hasattr(source, "__aiter__") else ThreadedIterator(iter(source))
+        super().__init__(self._sync_frames() if wsgi else self._frames(), content_type=CONTENT_TYPE)
+        self._own_body = self._iterator
+        self._resource_closers.append(self.close_stream)
+        set_stream_headers(self)
+
+    async def start(self, seconds: float) -> None:
+        """Run the stream up to its first event, at most ``seconds``. Raises what it raises by then."""
+        driver = self.driver
+        await driver.first(seconds)
+        asyncio.get_running_loop().call_later(UNATTENDED_SECONDS, driver.cancel_unattached)
+
+    def start_in_thread(self, seconds: float) -> None:
+        """The same for a sync generator, from sync code."""
+        self._values.start(seconds)
+
+    @property
+    def driver(self) -> StreamDriver:
+        """The driver of the stream, which whoever serves it attaches to. Needs a running event loop."""
+        if self._driver is None:
+            encode = functools.partial(_encode_yielded, self._name)
+            self._driver = StreamDriver(
+                aiter(self._values), name=self._name, encode=encode, hold_connection=self._hold_connection
+            )
+        return self._driver
+
+    @property
+    def body_is_ours(self) -> bool:
+        """Whether no middleware has put another body into the place of the stream."""
+        return self._iterator is self._own_body
+
+    def detach(self) -> StreamDriver:
+        """Take the stream out of the response, which can then be closed without closing the stream."""
+        driver = self.driver
+        self._detached = True
+        self._iterator = self._own_body = None  # a cycle: they refer to the response
+        return driver
+
+    def close_stream(self) -> None:
+        """Close the stream if nobody serves it. May be called from any thread."""
+        if self._detached:
+            return
+        if self._driver is not None:
+            self._driver.cancel_threadsafe()
+        elif isinstance(self._values, ThreadedIterator):
+            self._values.close()
+
+    async def aclose_stream(self) -> None:
+        """The same, and wait for the generator to end, at most ``DRAIN_SECONDS``."""
+        self.close_stream()
+        if self._driver is not None and not self._detached:
+            await self._driver.wait_closed(setting("DRAIN_SECONDS"))
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self.is_async and self.body_is_ours:
+            if not isinstance(self._values, ThreadedIterator):
+                raise AsyncStreamUnderWSGI(self._name)
+            return self._threaded_frames(self._values)
+        return super().__iter__()
+
+    async def _frames(self) -> AsyncGenerator[bytes]:
+        """The stream as plain Django serves it: what the driver writes, and heartbeats in between."""
+        _log_plain_serving_once()
+        slot: asyncio.Queue[bytes] = asyncio.Queue(maxsize=1)
+        driving = self.driver.attach(slot.put)
+        waiting: asyncio.Task[bytes] | None = None
+        try:
+            yield opening_frame()
+            while True:
+                waiting = waiting or asyncio.create_task(slot.get())
+                seconds = setting("HEARTBEAT_SECONDS")
+                await asyncio.wait({waiting, driving}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+                if waiting.done():
+                    frame, waiting = waiting.result(), None
+                    yield frame
+                elif not driving.done():
+                    yield HEARTBEAT_FRAME
+                elif slot.empty():
+                    return
+        finally:
+            if waiting is not None:
+                waiting.cancel()
+            self.driver.cancel()
+            await self.driver.wait_closed(setting("DRAIN_SECONDS"))
+
+    def _sync_frames(self) -> Iterator[bytes]:
+        """The stream as a WSGI server serves it, in one of its threads."""
+        if isinstance(self._values, ThreadedIterator):
+            return self._threaded_frames(self._values)
+        return _in_own_loop(self._frames())
+
+    def _threaded_frames(self, values: ThreadedIterator) -> Iterator[bytes]:
+        try:
+            yield opening_frame()
+            while True:
+                try:
+                    there, value = values.next_within(setting("HEARTBEAT_SECONDS"))
+                except StopIteration:
+                    break
+                yield _encode_yielded(self._name, value) if there else HEARTBEAT_FRAME
+            yield END_FRAME
+        finally:
+            values.close()
+
+
+def _in_own_loop(frames: AsyncGenerator[bytes]) -> Iterator[bytes]:
+    """Run an async generator in the thread that asks. The loop turns only while the thread waits for a frame."""
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        try:
+            while True:
+                try:
+                    yield loop.run_until_complete(anext(frames))
+                except StopAsyncIteration:
+                    return
+        finally:
+            loop.run_until_complete(frames.aclose())
+
+
+@functools.cache
+def _log_plain_serving_once() -> None:
+    logger.warning(
+        "A stream is served by Django itself: it works, but it holds its request, and with it perhaps a thread and a "
+        "database connection. In asgi.py, import get_asgi_application from serversent.asgi instead of django.core.asgi."
+    )
+
+
+_FRAMED = re.compile(r"(data|event|id|retry):.*\n\n\Z", re.DOTALL)
+
+
+def _encode_yielded(name: str, value: Any) -> bytes:
+    if isinstance(value, str) and value.endswith("\n\n") and _FRAMED.match(value):
+        _warn_framed_once(name)
+    return encode(value)
+
+
+@functools.cache
+def _warn_framed_once(name: str) -> None:
+    logger.warning(
+        "%s yields text that is framed already ('data: ...' and a blank line), which arrives with its frame inside "
+        "the data. Yield the value only.",
+        name,
+    )
+
+
+def headers_alone() -> HttpResponse:
+    """The answer to HEAD: what a stream would begin with."""
+    response = HttpResponse(content_type=CONTENT_TYPE)
+    set_stream_headers(response)
+    del response.headers["Content-Encoding"]
+    return response
+
+
+def too_many_streams(error: TooManySyncStreams) -> HttpResponse:
+    """The answer to a stream for which there is no thread."""
+    logger.warning("A stream was refused: %s", error)
+    return HttpResponse(
+        "Too many open streams. Try again in a few seconds.\n",
+        status=503,
+        content_type="text/plain; charset=utf-8",
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+    )

@@ -1,0 +1,200 @@
+"""The threads that streams use: daemon threads, so that no exit or reload ever waits for one.
+
+``concurrent.futures.ThreadPoolExecutor`` joins its threads at exit; a sleeping generator held a reload for 7 s.
+"""
+
+import asyncio
+import contextvars
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Any
+
+from django.db import connections
+
+from .conf import setting
+from .errors import TooManySyncStreams
+
+__all__ = ["StreamThread", "ThreadedIterator"]
+
+logger = logging.getLogger("serversent")
+
+IDLE_SECONDS = 0.3
+
+
+class StreamThread(Executor):
+    """Runs the sync calls of one stream, one at a time, on a thread that is there only while there is work.
+
+    After ``idle_seconds`` without a call the thread closes its database connections and ends, unless a transaction
+    is open; the next call starts another. ``None``: the thread stays until ``shutdown()``.
+    """
+
+    def __init__(self, idle_seconds: float | None = IDLE_SECONDS, *, on_end: Callable[[], None] | None = None) -> None:
+        self._idle_seconds = idle_seconds
+        self._on_end = on_end
+        self._lock = threading.Lock()
+        self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
+        self._running = False
+        self._closed = False
+        self.ended_idle = False  # a connection, and what lived on it, was given back at least once
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("the stream is over")
+            if not self._running:
+                threading.Thread(target=self._work, name="serversent-stream", daemon=True).start()
+                self._running = True
+            self._calls.put((future, lambda: fn(*args, **kwargs)))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Let the thread end after the calls it has. Never waits: what runs may sleep for long."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            if self._running:
+                self._calls.put(None)
+        if not self._running and self._on_end is not None:
+            self._on_end()
+
+    def _work(self) -> None:
+        while (call := self._next_call()) is not None:
+            future, fn = call
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(fn())
+            except BaseException as error:
+                future.set_exception(error)
+            # Not kept while idle: they hold the generator's frame and its values.
+            del call, future, fn
+        try:
+            connections.close_all()
+        except Exception:
+            logger.exception("A stream's database connection could not be closed")
+        if self._closed and self._on_end is not None:
+            self._on_end()
+
+    def _next_call(self) -> tuple[Future[Any], Callable[[], Any]] | None:
+        while True:
+            try:
+                return self._calls.get(timeout=self._idle_seconds)
+            except queue.Empty:
+                if _in_transaction():
+                    continue
+            with self._lock:
+                if self._calls.empty():
+                    self._running = False
+                    self.ended_idle = True
+                    return None
+
+
+def _in_transaction() -> bool:
+    return any(
+        connection.connection is not None and (connection.in_atomic_block or not connection.autocommit)
+        for connection in connections.all(initialized_only=True)
+    )
+
+
+class _SyncStreams:
+    """Counts the threads of sync generators in this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open = 0
+
+    def enter(self) -> None:
+        limit = setting("MAX_SYNC_STREAMS")
+        with self._lock:
+            if self._open >= limit:
+                raise TooManySyncStreams(limit)
+            self._open += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._open -= 1
+
+
+_sync_streams = _SyncStreams()
+
+_END: Any = object()
+
+
+class ThreadedIterator:
+    """A sync iterator that runs on a thread of its own, from its first step to its ``close()``.
+
+    One thread, so that transactions, cursors and thread locals work across yields; one context, so that context
+    variables do. Raises ``TooManySyncStreams`` when the pool is full. Iterate it with ``async for``, or with
+    ``next_within``.
+    """
+
+    def __init__(self, iterator: Iterator[Any], closers: tuple[Callable[[], Any], ...] = ()) -> None:
+        _sync_streams.enter()
+        self._thread = StreamThread(None, on_end=_sync_streams.leave)
+        self._context = contextvars.copy_context()
+        self._iterator = iterator
+        self._closers = closers or ((iterator.close,) if hasattr(iterator, "close") else ())
+        self._step: Future[Any] | None = None
+
+    def start(self, seconds: float) -> None:
+        """Run up to the first value, but wait at most ``seconds`` for it. Raises what the iterator raises."""
+        self._step = self._submit()
+        try:
+            self._step.exception(timeout=seconds)
+        except FutureTimeoutError:
+            return
+        if error := self._step.exception():
+            self.close()
+            raise error
+
+    def next_within(self, seconds: float) -> tuple[bool, Any]:
+        """Return ``(True, value)``, or ``(False, None)`` if there is none yet. Raises ``StopIteration`` at the end."""
+        if self._step is None:
+            self._step = self._submit()
+        try:
+            value = self._step.result(timeout=seconds)
+        except FutureTimeoutError:
+            if self._step.done():
+                raise  # the iterator's own
+            return False, None
+        self._step = None
+        if value is _END:
+            raise StopIteration
+        return True, value
+
+    def __aiter__(self) -> "ThreadedIterator":
+        return self
+
+    async def __anext__(self) -> Any:
+        step, self._step = self._step or self._submit(), None
+        value = await asyncio.wrap_future(step)
+        if value is _END:
+            raise StopAsyncIteration
+        return value
+
+    async def aclose(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the iterator on its thread, after the step that runs; do not wait for it."""
+        try:
+            self._thread.submit(self._context.run, self._close)
+        except RuntimeError:
+            return
+        self._thread.shutdown()
+
+    def _submit(self) -> Future[Any]:
+        return self._thread.submit(self._context.run, next, self._iterator, _END)
+
+    def _close(self) -> None:
+        for close in self._closers:
+            try:
+                close()
+            except Exception:
+                logger.exception("A stream's generator failed while it was closed")

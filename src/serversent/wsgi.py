@@ -1,0 +1,42 @@
+"""What a stream may do on a WSGI server, where each open stream takes a thread of the server."""
+
+import functools
+import logging
+from typing import Protocol
+
+from django.http import HttpRequest
+
+from .errors import AsyncStreamUnderWSGI
+
+__all__ = ["check_wsgi", "is_wsgi"]
+
+logger = logging.getLogger("serversent")
+
+
+class _View(Protocol):
+    name: str
+
+    @property
+    def is_async(self) -> bool: ...
+
+
+def is_wsgi(request: HttpRequest) -> bool:
+    return not hasattr(request, "scope")
+
+
+def check_wsgi(request: HttpRequest, view: _View) -> None:
+    """Refuse what cannot work; say once what works, but not well."""
+    if request.META.get("SERVER_SOFTWARE", "").startswith("WSGIServer"):  # Django's own runserver
+        _log_runserver_once()
+    elif view.is_async:
+        raise AsyncStreamUnderWSGI(view.name)
+
+
+@functools.cache
+def _log_runserver_once() -> None:
+    logger.warning(
+        "runserver serves each open stream with a thread of its own. To serve them as in production: "
+        '1. pip install "django-serversent[daphne]"  '
+        '2. put "daphne" first in INSTALLED_APPS  '
+        '3. set ASGI_APPLICATION = "<project>.asgi.application", with get_asgi_application from serversent.asgi.'
+    )

@@ -1,0 +1,48 @@
+"""The project that the tests serve, configured by environment variables, because servers run it in other processes."""
+
+import json
+import os
+from pathlib import Path
+
+BASE_DIR = Path(__file__).resolve().parent
+
+SECRET_KEY = "for tests only"  # noqa: S105
+DEBUG = bool(os.environ.get("TEST_DEBUG"))
+ALLOWED_HOSTS = ["*"]
+USE_TZ = True
+ROOT_URLCONF = "tests.project.urls"
+ASGI_APPLICATION = os.environ.get("TEST_ASGI_APPLICATION", "tests.project.asgi.application")
+WSGI_APPLICATION = "tests.project.wsgi.application"
+STATIC_URL = "static/"
+INSTALLED_APPS = [
+    *os.environ.get("TEST_FIRST_APPS", "").split(),
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.staticfiles",
+    "serversent",
+]
+MIDDLEWARE = os.environ.get(
+    "TEST_MIDDLEWARE",
+    "django.contrib.sessions.middleware.SessionMiddleware django.contrib.auth.middleware.AuthenticationMiddleware",
+).split()
+TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}]
+
+DATABASES = {
+    "default": json.loads(os.environ.get("TEST_DATABASE", "null"))
+    or {"ENGINE": "django.db.backends.sqlite3", "NAME": os.environ.get("TEST_SQLITE", ":memory:")}
+}
+DATABASES["default"]["ATOMIC_REQUESTS"] = bool(os.environ.get("TEST_ATOMIC_REQUESTS"))
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+SESSION_SAVE_EVERY_REQUEST = bool(os.environ.get("TEST_SAVE_EVERY_REQUEST"))
+LOGIN_URL = "/login/"
+SERVERSENT = json.loads(os.environ.get("TEST_SERVERSENT", "{}"))
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"stderr": {"class": "logging.StreamHandler"}},
+    "loggers": {
+        "serversent": {"handlers": ["stderr"], "level": "INFO"},
+        "django": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
+    },
+}
