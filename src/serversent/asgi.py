@@ -4,6 +4,7 @@ Under plain Django a long response keeps its request, a thread and a database co
 middleware and view run as ever; then the request is finished in the ordinary way, and the stream is served alone.
 """
 
+import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -40,7 +41,8 @@ class ASGIHandler(DjangoASGIHandler):
         handoff = Handoff(receive)
         try:
             await super().__call__(handoff.scope(scope), handoff.receive, send)
-            await handoff.serve(send)
+            if connection := await handoff.connection(send):
+                await connection.serve()
         finally:
             await handoff.close()
 
@@ -96,7 +98,14 @@ def _take_plain_stream(request: HttpRequest, response: StreamingHttpResponse) ->
         values = ThreadedIterator(values, closers)
         response._resource_closers = [close for close in response._resource_closers if close not in closers]
     name = f"{response.__class__.__name__} at {request.path}"
-    return StreamDriver(values, name=name, encode=response.make_bytes, end_frame=b"")
+    return StreamDriver(values, name=name, encode=functools.partial(_to_bytes, response.charset), end_frame=b"")
+
+
+def _to_bytes(charset: str, chunk: object) -> bytes:
+    """What Django does with a chunk, without the response."""
+    if isinstance(chunk, str):
+        return chunk.encode(charset)
+    return bytes(chunk) if isinstance(chunk, (bytes, memoryview)) else str(chunk).encode(charset)
 
 
 def _headers(response: HttpResponseBase) -> list[tuple[bytes, bytes]]:

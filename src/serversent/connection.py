@@ -38,11 +38,12 @@ class Connection:
         "_at_line_start",
         "_driver",
         "_gone",
+        "_heartbeat",
         "_left",
         "_opening",
         "_send",
-        "_turn",
         "_wake",
+        "_writing",
         "_written_at",
         "draining",
     )
@@ -52,8 +53,9 @@ class Connection:
         self._gone = gone
         self._driver = driver
         self._opening = opening
-        self._turn = asyncio.Lock()  # a heartbeat never comes between a frame that waits for the socket and the next
         self._wake: asyncio.Future[None] | None = None
+        self._heartbeat: asyncio.Future[None] | None = None  # set while a heartbeat is being sent
+        self._writing = False
         self._written_at = time.monotonic()
         self._at_line_start = True
         self._left = False  # ``send`` said by an error that the client is gone
@@ -64,39 +66,40 @@ class Connection:
         connections = open_connections()
         connections.add(self)
         try:
-            await self._serve()
+            if not self._client_is_gone():
+                await self.write(self._opening)
+            driving = self._driver.attach(self.write)
+            driving.add_done_callback(self.wake)
+            self._gone.add_done_callback(self.wake)
+            while not (driving.done() or self._client_is_gone() or self.draining):
+                self._wake = asyncio.get_running_loop().create_future()
+                await self._wake
+                if self._silent_seconds() >= setting("HEARTBEAT_SECONDS"):
+                    await self._send_heartbeat()
+            await self._finish(setting("DRAIN_SECONDS"))
         except asyncio.CancelledError:
             # The server gives up on us (Daphne when it stops): a proper end of the body is all there is time for.
             self._driver.cancel()
             await self._end_response(setting("DRAIN_SECONDS"))
             raise
         finally:
+            self._gone.remove_done_callback(self.wake)
             connections.discard(self)
-
-    async def _serve(self) -> None:
-        if not self._client_is_gone():
-            await self.write(self._opening)
-        driving = self._driver.attach(self.write)
-        driving.add_done_callback(self.wake)
-        self._gone.add_done_callback(self.wake)
-        while not (driving.done() or self._client_is_gone() or self.draining):
-            self._wake = asyncio.get_running_loop().create_future()
-            await self._wake
-            if self._silent_seconds() >= setting("HEARTBEAT_SECONDS"):
-                await self._heartbeat()
-        self._gone.remove_done_callback(self.wake)
-        deadline = time.monotonic() + setting("DRAIN_SECONDS")
-        if not driving.done():
-            self._driver.cancel()
-            await self._driver.wait_closed(setting("DRAIN_SECONDS"))
-        await self._end_response(deadline - time.monotonic())
 
     async def write(self, frame: bytes) -> None:
         """Send ``frame``; return when the server took it, which is its backpressure."""
         if not frame:
             return
-        async with self._turn:
-            await self._send_body(frame)
+        if self._heartbeat is not None:  # never two sends at once
+            await asyncio.wait({self._heartbeat})
+        self._writing = True
+        try:
+            await self._send({"type": "http.response.body", "body": frame, "more_body": True})
+        except OSError:
+            self._leave()
+        finally:
+            self._writing = False
+        self._written_at = time.monotonic()
         self._at_line_start = frame.endswith(b"\n")
 
     def wake(self, _: object = None) -> None:
@@ -105,7 +108,7 @@ class Connection:
             self._wake.set_result(None)
 
     def wake_if_silent(self, seconds: float) -> None:
-        if self._silent_seconds() >= seconds and not self._turn.locked():
+        if self._silent_seconds() >= seconds and not self._writing:
             self.wake()
 
     def drain(self) -> None:
@@ -116,22 +119,32 @@ class Connection:
     def _silent_seconds(self) -> float:
         return time.monotonic() - self._written_at
 
-    async def _heartbeat(self) -> None:
+    async def _send_heartbeat(self) -> None:
         # In the middle of a line of somebody's own bytes a comment would become part of it.
-        if self._at_line_start and not self._turn.locked():
-            async with self._turn:
-                await self._send_body(HEARTBEAT_FRAME)
+        if self._writing or not self._at_line_start:
+            return
+        self._heartbeat = asyncio.get_running_loop().create_future()
+        try:
+            await self._send({"type": "http.response.body", "body": HEARTBEAT_FRAME, "more_body": True})
+        except OSError:
+            self._leave()
+        finally:
+            self._heartbeat.set_result(None)
+            self._heartbeat = None
+        self._written_at = time.monotonic()
+
+    async def _finish(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        self._driver.cancel()
+        await self._driver.wait_closed(seconds)
+        await self._end_response(deadline - time.monotonic())
 
     def _client_is_gone(self) -> bool:
         return self._left or self._gone.done()
 
-    async def _send_body(self, body: bytes) -> None:
-        try:
-            await self._send({"type": "http.response.body", "body": body, "more_body": True})
-        except OSError:
-            self._left = True
-            self.wake()
-        self._written_at = time.monotonic()
+    def _leave(self) -> None:
+        self._left = True
+        self.wake()
 
     async def _end_response(self, seconds: float) -> None:
         if self._client_is_gone():

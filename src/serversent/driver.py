@@ -32,6 +32,21 @@ class StreamDriver:
     ``encode`` makes a frame of a value, ``end_frame`` follows the last one, ``name`` is for the log.
     """
 
+    __slots__ = (
+        "_attached",
+        "_cancelled",
+        "_context",
+        "_encode",
+        "_end_frame",
+        "_running",
+        "_started",
+        "_task",
+        "_thread",
+        "_values",
+        "_write",
+        "name",
+    )
+
     def __init__(
         self,
         values: AsyncIterator[Any],
@@ -46,7 +61,7 @@ class StreamDriver:
         self._encode = encode
         self._end_frame = end_frame
         self._thread = StreamThread(None if hold_connection else IDLE_SECONDS)
-        self._context = contextvars.copy_context()
+        self._context: contextvars.Context | None = contextvars.copy_context()
         self._task: asyncio.Task[None] | None = None
         self._running = False
         self._cancelled = False
@@ -58,6 +73,7 @@ class StreamDriver:
         """Start the generator, in the context that the driver was made in."""
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run(), context=self._context)
+            self._context = None
         return self._task
 
     async def first(self, seconds: float) -> None:
@@ -114,7 +130,16 @@ class StreamDriver:
         try:
             async with ThreadSensitiveContext(executor=self._thread):
                 try:
-                    await self._deliver_all()
+                    if self._cancelled:
+                        return
+                    async for value in self._values:
+                        frame = self._encode(value)
+                        if self._write is None:
+                            await self._wait_attached()
+                        if self._cancelled:  # and the generator swallowed it
+                            return
+                        await self._write(frame)  # type: ignore[misc]
+                    await self._deliver(self._end_frame)
                 finally:
                     await _aclose(self._values)
         except asyncio.CancelledError:
@@ -126,25 +151,17 @@ class StreamDriver:
             self._tell_started(None)
             self._thread.shutdown()
 
-    async def _deliver_all(self) -> None:
-        if self._cancelled:
-            return
-        async for value in self._values:
-            await self._deliver(self._encode(value))
-            if self._cancelled:  # and the generator swallowed it
-                return
-        if self._end_frame:
-            await self._deliver(self._end_frame)
-
     async def _deliver(self, frame: bytes) -> None:
         if self._write is None:
-            self._tell_started(None)
-            self._attached = asyncio.get_running_loop().create_future()
-            await self._attached
-            self._attached = None
-        if not self._cancelled:
-            assert self._write is not None
+            await self._wait_attached()
+        if self._write is not None and not self._cancelled:
             await self._write(frame)
+
+    async def _wait_attached(self) -> None:
+        self._tell_started(None)
+        self._attached = asyncio.get_running_loop().create_future()
+        await self._attached
+        self._attached = None
 
     async def _fail(self, error: Exception) -> None:
         if isinstance(error, DatabaseError) and self._thread.ended_idle:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from .errors import EventTooLarge, InvalidEvent
 from .jsontext import to_text
 
-__all__ = ["END_FRAME", "EventParser", "ReceivedEvent", "ServerSentEvent", "comment_frame", "encode", "retry_frame"]
+__all__ = ["END_FRAME", "EventParser", "ReceivedEvent", "ServerSentEvent", "comment_frame", "encode", "encode_text", "retry_frame"]
 
 MIN_RETRY_MILLISECONDS = 500  # 0 made browsers connect 4,700 times in 11 s
 MAX_RETRY_MILLISECONDS = 2**31 - 1
@@ -80,7 +80,10 @@ def _check_text(field: str, value: object) -> None:
         return
     if not isinstance(value, str):
         raise InvalidEvent(field, f"must be str, not {type(value).__name__}")
-    _to_utf8(field, value)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise _lone_surrogate(field, value) from None
 
 
 def _check_type(value: object) -> None:
@@ -121,7 +124,7 @@ def _check_retry(value: object) -> None:
 def encode(value: Any) -> bytes:
     """Return the frame of ``value``: a ``ServerSentEvent``, or the data of one (text as it is, else JSON)."""
     if not isinstance(value, ServerSentEvent):
-        return _to_utf8("data", _lines("data", to_text(value)) + "\n")
+        return encode_text(to_text(value))
     text = ""
     if value.comment is not None:
         text += _lines("", value.comment)
@@ -134,6 +137,15 @@ def encode(value: Any) -> bytes:
     if value.data is not None:
         text += _lines("data", value.data) + "\n"
     return text.encode()
+
+
+def encode_text(text: str) -> bytes:
+    """Return the frame of an event with ``text`` as its data, and nothing else."""
+    framed = f"data: {text}\n\n" if "\n" not in text and "\r" not in text else _lines("data", text) + "\n"
+    try:
+        return framed.encode()
+    except UnicodeEncodeError:
+        raise _lone_surrogate("data", text) from None
 
 
 def comment_frame(text: str) -> bytes:
@@ -154,11 +166,9 @@ def _lines(field: str, text: str) -> str:
     return prefix + text.replace("\n", "\n" + prefix) + "\n"
 
 
-def _to_utf8(field: str, text: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidEvent(field, f"a lone surrogate at character {error.start} cannot be sent as UTF-8") from error
+def _lone_surrogate(field: str, text: str) -> InvalidEvent:
+    position = next(index for index, character in enumerate(text) if "\ud800" <= character <= "\udfff")
+    return InvalidEvent(field, f"a lone surrogate at character {position} cannot be sent as UTF-8")
 
 
 class ReceivedEvent(NamedTuple):

@@ -52,6 +52,7 @@ class Handoff:
 
     def keep(self, response: EventStreamResponse) -> None:
         """Close the response's stream at the end, should it not be served: replaced, raised over, client gone."""
+        response.is_kept = True
         self._kept.append(response)
 
     def take(self, driver: StreamDriver) -> None:
@@ -62,14 +63,13 @@ class Handoff:
         """Serve the stream when Django is done with the request. Its headers are sent."""
         self._opening = opening
 
-    async def serve(self, send: Send) -> None:
-        """Serve the armed stream, if there is one, to its end."""
+    async def connection(self, send: Send) -> Connection | None:
+        """Return what serves the armed stream, if there is one. Nothing of the request lives on in it."""
         if self._driver is None or self._opening is None:
-            return
-        # Nothing of the request may live on with the stream.
+            return None
         await self._close_kept()
         drain_on_stop()
-        await Connection(send, self._gone(), self._driver, self._opening).serve()
+        return Connection(send, self._gone(), self._driver, self._opening)
 
     async def close(self) -> None:
         """Leave nothing behind, wherever the request ended."""

@@ -17,7 +17,7 @@ from .conf import setting
 from .connection import HEARTBEAT_FRAME, opening_frame
 from .driver import StreamDriver
 from .errors import AsyncStreamUnderWSGI, TooManySyncStreams
-from .event import END_FRAME, encode
+from .event import END_FRAME, encode, encode_text
 from .threads import ThreadedIterator
 
 __all__ = ["EventStreamResponse", "headers_alone", "set_stream_headers", "too_many_streams"]
@@ -55,6 +55,7 @@ class EventStreamResponse(StreamingHttpResponse):
         self._hold_connection = hold_connection
         self._driver: StreamDriver | None = None
         self._detached = False
+        self.is_kept = False  # a hand-off closes the stream should this response get lost on its way
         self._values: Any = source if hasattr(source, "__aiter__") else ThreadedIterator(iter(source))
         super().__init__(self._sync_frames() if wsgi else self._frames(), content_type=CONTENT_TYPE)
         self._own_body = self._iterator
@@ -63,9 +64,9 @@ class EventStreamResponse(StreamingHttpResponse):
 
     async def start(self, seconds: float) -> None:
         """Run the stream up to its first event, at most ``seconds``. Raises what it raises by then."""
-        driver = self.driver
-        await driver.first(seconds)
-        asyncio.get_running_loop().call_later(UNATTENDED_SECONDS, driver.cancel_unattached)
+        await self.driver.first(seconds)
+        if not self.is_kept:
+            asyncio.get_running_loop().call_later(UNATTENDED_SECONDS, self.driver.cancel_unattached)
 
     def start_in_thread(self, seconds: float) -> None:
         """The same for a sync generator, from sync code."""
@@ -186,8 +187,10 @@ _FRAMED = re.compile(r"(data|event|id|retry):.*\n\n\Z", re.DOTALL)
 
 
 def _encode_yielded(name: str, value: Any) -> bytes:
-    if isinstance(value, str) and value.endswith("\n\n") and _FRAMED.match(value):
-        _warn_framed_once(name)
+    if isinstance(value, str):
+        if value.endswith("\n\n") and _FRAMED.match(value):
+            _warn_framed_once(name)
+        return encode_text(value)
     return encode(value)
 
 

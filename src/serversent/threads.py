@@ -5,11 +5,12 @@
 
 import asyncio
 import contextvars
+import functools
 import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
@@ -24,47 +25,59 @@ logger = logging.getLogger("serversent")
 
 IDLE_SECONDS = 0.3
 
+_Call = tuple[Future[Any], Callable[[], Any]]
 
-class StreamThread(Executor):
+# One for all: it is held for a few instructions, and a lock each would be 56 bytes for each open stream.
+_lock = threading.Lock()
+
+
+class StreamThread:
     """Runs the sync calls of one stream, one at a time, on a thread that is there only while there is work.
 
     After ``idle_seconds`` without a call the thread closes its database connections and ends, unless a transaction
     is open; the next call starts another. ``None``: the thread stays until ``shutdown()``.
+
+    It is what ``loop.run_in_executor`` and asgiref ask of an ``Executor``; that class would cost each open stream
+    a dict. Nor is anything made before the first call: most streams never make one.
     """
+
+    __slots__ = ("_calls", "_closed", "_idle_seconds", "_on_end", "_running", "ended_idle")
 
     def __init__(self, idle_seconds: float | None = IDLE_SECONDS, *, on_end: Callable[[], None] | None = None) -> None:
         self._idle_seconds = idle_seconds
         self._on_end = on_end
-        self._lock = threading.Lock()
-        self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[_Call | None] | None = None
         self._running = False
         self._closed = False
         self.ended_idle = False  # a connection, and what lived on it, was given back at least once
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
-        with self._lock:
+        with _lock:
             if self._closed:
                 raise RuntimeError("the stream is over")
+            if self._calls is None:
+                self._calls = queue.SimpleQueue()
             if not self._running:
-                threading.Thread(target=self._work, name="serversent-stream", daemon=True).start()
+                threading.Thread(target=self._work, args=(self._calls,), name="serversent-stream", daemon=True).start()
                 self._running = True
-            self._calls.put((future, lambda: fn(*args, **kwargs)))
+            self._calls.put((future, functools.partial(fn, *args, **kwargs)))
         return future
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+    def shutdown(self) -> None:
         """Let the thread end after the calls it has. Never waits: what runs may sleep for long."""
-        with self._lock:
+        with _lock:
             if self._closed:
                 return
             self._closed = True
-            if self._running:
+            running = self._running
+            if running and self._calls is not None:
                 self._calls.put(None)
-        if not self._running and self._on_end is not None:
+        if not running and self._on_end is not None:
             self._on_end()
 
-    def _work(self) -> None:
-        while (call := self._next_call()) is not None:
+    def _work(self, calls: "queue.SimpleQueue[_Call | None]") -> None:
+        while (call := self._next_call(calls)) is not None:
             future, fn = call
             if not future.set_running_or_notify_cancel():
                 continue
@@ -81,15 +94,15 @@ class StreamThread(Executor):
         if self._closed and self._on_end is not None:
             self._on_end()
 
-    def _next_call(self) -> tuple[Future[Any], Callable[[], Any]] | None:
+    def _next_call(self, calls: "queue.SimpleQueue[_Call | None]") -> "_Call | None":
         while True:
             try:
-                return self._calls.get(timeout=self._idle_seconds)
+                return calls.get(timeout=self._idle_seconds)
             except queue.Empty:
                 if _in_transaction():
                     continue
-            with self._lock:
-                if self._calls.empty():
+            with _lock:
+                if calls.empty():
                     self._running = False
                     self.ended_idle = True
                     return None

@@ -1,0 +1,51 @@
+# On a fresh machine `make demo` and `make test` are all the set-up there is.
+
+PYTHON ?= python3
+PORT ?= 8000
+ENVIRONMENT = $(PYTHON) scripts/environment.py
+BIN = .venv/bin
+
+.PHONY: help demo test test-all services lint types docs bench coverage clean
+
+help:
+	@echo 'make demo      the demo page on http://127.0.0.1:$(PORT)/ (PORT=...)'
+	@echo 'make test      the tests; what needs a server or browser that is missing is skipped by name'
+	@echo 'make test-all  the same with the long fault tests'
+	@echo 'make services  install the servers and browsers that tests use (Debian, as root)'
+	@echo 'make lint      ruff, mypy, import-linter     make docs    the documentation'
+	@echo 'make bench     this package beside others    make clean   remove what was made'
+
+demo:
+	@$(ENVIRONMENT) .demo/venv demo
+	@PORT=$(PORT) .demo/venv/bin/python -m serversent.demo --folder .demo
+
+.venv: pyproject.toml
+	@$(ENVIRONMENT) .venv dev
+	@touch .venv
+
+test: .venv
+	@$(BIN)/python -m pytest -m "not long"
+
+test-all: .venv
+	@$(BIN)/python -m pytest
+
+services:
+	@$(PYTHON) scripts/services.py
+
+lint: .venv
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+docs: .venv
+	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo 'docs/_build/html/index.html'
+
+bench: .venv
+	@$(BIN)/python -m benchmarks.run
+
+coverage: .venv
+	@$(BIN)/coverage run -m pytest -m "not long" && $(BIN)/coverage combine -q && $(BIN)/coverage report
+
+clean:
+	rm -rf .venv .demo .nox .coverage* htmlcov dist docs/_build .pytest_cache .mypy_cache .ruff_cache
