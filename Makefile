@@ -5,7 +5,8 @@ PORT ?= 8000
 ENVIRONMENT = $(PYTHON) scripts/environment.py
 BIN = .venv/bin
 
-.PHONY: help demo test test-all services lint types docs bench coverage clean
+# A second run of the environment script is a no-op.
+.PHONY: help environment demo test test-all services lint types docs bench coverage clean
 
 help:
 	@echo 'make demo      the demo page on http://127.0.0.1:$(PORT)/ (PORT=...)'
@@ -19,32 +20,31 @@ demo:
 	@$(ENVIRONMENT) .demo/venv demo
 	@PORT=$(PORT) .demo/venv/bin/python -m serversent.demo --folder .demo
 
-.venv: pyproject.toml
+environment:
 	@$(ENVIRONMENT) .venv dev
-	@touch .venv
 
-test: .venv
+test: environment
 	@$(BIN)/python -m pytest -m "not long"
 
-test-all: .venv
+test-all: environment
 	@$(BIN)/python -m pytest
 
 services:
 	@$(PYTHON) scripts/services.py
 
-lint: .venv
+lint: environment
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-docs: .venv
+docs: environment
 	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo 'docs/_build/html/index.html'
 
-bench: .venv
+bench: environment
 	@$(BIN)/python -m benchmarks.run
 
-coverage: .venv
+coverage: environment
 	@$(BIN)/coverage run -m pytest -m "not long" && $(BIN)/coverage combine -q && $(BIN)/coverage report
 
 clean:

@@ -1,0 +1,16 @@
+"""The Django app: nothing but the system checks needs it."""
+
+from django.apps import AppConfig
+from django.core.checks import register
+
+from .checks import check_settings
+
+__all__ = ["ServerSentConfig"]
+
+
+class ServerSentConfig(AppConfig):
+    name = "serversent"
+    verbose_name = "Server-sent events"
+
+    def ready(self) -> None:
+        register(check_settings)

@@ -1,0 +1,1 @@
+"""The demo project: one page with live streams. ``python -m serversent.demo``."""

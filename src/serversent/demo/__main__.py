@@ -1,0 +1,71 @@
+"""Run the demo: migrate its database, then ``manage.py runserver`` with Daphne."""
+
+import argparse
+import os
+import socket
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from django.core.management import call_command, execute_from_command_line
+
+from .terminal import own_foreground
+
+HOST = "127.0.0.1"
+
+INTRODUCTION = """
+  The demo is on http://{host}:{port}/
+
+  Open it and press Start. Then look from a terminal:
+
+    curl -N http://{host}:{port}/stream/      an event each second
+    curl -N http://{host}:{port}/time/        the server's time
+
+  Ctrl-C stops it, open streams or not.
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m serversent.demo", description=__doc__)
+    parser.add_argument("--port", type=int, default=os.environ.get("PORT", "8000"), help="default: PORT, or 8000")
+    parser.add_argument("--folder", type=Path, default=Path(".demo"), help="where the database is kept")
+    options = parser.parse_args()
+    if find_spec("daphne") is None:
+        print('The demo runs on Daphne. Install it: pip install "django-serversent[daphne]"', file=sys.stderr)
+        return 1
+    if not is_free(options.port):
+        print(f"Port {options.port} is busy. Choose another: PORT={options.port + 1}", file=sys.stderr)
+        return 1
+    options.folder.mkdir(parents=True, exist_ok=True)
+    os.environ["SERVERSENT_DEMO_FOLDER"] = str(options.folder.resolve())
+    os.environ["DJANGO_SETTINGS_MODULE"] = "serversent.demo.settings"
+    os.environ.setdefault("DJANGO_RUNSERVER_HIDE_WARNING", "true")  # this server is for this page alone
+    with own_foreground():
+        try:
+            serve(options.port)
+        except KeyboardInterrupt:
+            pass
+    return 0
+
+
+def serve(port: int) -> None:
+    import django
+
+    django.setup()
+    call_command("migrate", verbosity=0)
+    print(INTRODUCTION.format(host=HOST, port=port), flush=True)
+    execute_from_command_line(["manage.py", "runserver", "--noreload", f"{HOST}:{port}"])
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

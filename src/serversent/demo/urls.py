@@ -1,0 +1,11 @@
+"""The demo's pages and streams."""
+
+from django.urls import path
+
+from . import views
+
+urlpatterns = [
+    path("", views.index, name="index"),
+    path("stream/", views.stream, name="stream"),
+    path("time/", views.time, name="time"),
+]
