@@ -1,45 +1,252 @@
-import asyncio, time
-from django.http import StreamingHttpResponse
-from serversent import event_stream
+"""Views for the tests. What their generators did is seen from outside through ``/state/``."""
+
+import asyncio
+import json
+import threading
+import time
+from contextvars import ContextVar
+
+import anyio
+from asgiref.sync import sync_to_async
+from django.contrib.auth import alogin, get_user_model
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.utils import translation
+from django.views import View
+
+from serversent import ServerSentEvent, event_stream
+
+started: list[str] = []
+closed: list[str] = []
+variable: ContextVar[int] = ContextVar("variable")
+
+
+class noted:
+    """Notes that a generator started, and that its ``finally`` block ran."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __enter__(self):
+        started.append(self.name)
+
+    def __exit__(self, *error):
+        closed.append(self.name)
+
+
+def index(request):
+    return HttpResponse("index")
+
+
+async def state(request):
+    return JsonResponse(
+        {
+            "started": started,
+            "closed": closed,
+            "threads": sorted(thread.name for thread in threading.enumerate()),
+            "tasks": len(asyncio.all_tasks()),
+        }
+    )
+
+
+async def log_in(request):
+    user, _ = await get_user_model().objects.aget_or_create(username="ada")
+    await alogin(request, user, backend="django.contrib.auth.backends.ModelBackend")
+    return HttpResponse("welcome")
+
 
 @event_stream
-async def ticks(request):
-    i=0
-    while True:
-        yield {"i": i}
-        i += 1
-        await asyncio.sleep(0.5)
+async def async_ticks(request):
+    with noted("async"):
+        number = 0
+        while True:
+            yield {"number": number}
+            number += 1
+            await asyncio.sleep(0.05)
+
 
 @event_stream
 def sync_ticks(request):
-    i=0
-    try:
+    with noted("sync"):
+        number = 0
         while True:
-            yield f"n {i}"
-            i += 1
-            time.sleep(0.5)
-    finally:
-        print("sync closed", flush=True)
+            yield {"number": number}
+            number += 1
+            time.sleep(0.05)
+
+
+class Ticks(View):
+    @event_stream
+    async def get(self, request):
+        yield {"method": "get"}
+
+    @event_stream
+    async def post(self, request):
+        yield {"method": "post", "body": request.body.decode()}
+
 
 def plain_async(request):
-    async def gen():
-        i=0
-        while True:
-            yield f"data: {i}\n\n"
-            i+=1
-            await asyncio.sleep(.5)
-    return StreamingHttpResponse(gen(), content_type="text/event-stream")
+    async def body():
+        with noted("plain-async"):
+            number = 0
+            while True:
+                yield f"data: {number}\n\n"
+                number += 1
+                await asyncio.sleep(0.05)
+
+    return StreamingHttpResponse(body(), content_type="text/event-stream")
+
 
 def plain_sync(request):
-    def gen():
-        i=0
-        while True:
-            yield f"data: {i}\n\n"
-            i+=1
-            time.sleep(.5)
-    return StreamingHttpResponse(gen(), content_type="text/event-stream")
+    def body():
+        with noted("plain-sync"):
+            number = 0
+            while True:
+                yield f"data: {number}\n\n"
+                number += 1
+                time.sleep(0.05)
+
+    return StreamingHttpResponse(body(), content_type="text/event-stream")
+
 
 @event_stream
 async def three(request):
-    for i in range(3):
-        yield str(i)
+    with noted("three"):
+        for number in range(3):
+            yield number
+
+
+@event_stream(restart=True)
+async def restarting(request):
+    with noted("restarting"):
+        yield "again"
+
+
+@event_stream
+async def silent(request):
+    with noted("silent"):
+        await asyncio.sleep(3600)
+        yield "never"
+
+
+@event_stream
+async def late(request):
+    with noted("late"):
+        await asyncio.sleep(1)
+        yield "late"
+        await asyncio.sleep(3600)
+
+
+@event_stream
+async def error(request, kind):
+    raise {"500": ValueError("a secret"), "404": Http404("gone"), "403": PermissionDenied("no")}[kind]
+    yield
+
+
+@event_stream
+async def error_later(request):
+    with noted("error-later"):
+        yield "first"
+        raise ValueError("a secret")
+
+
+@event_stream
+async def unencodable(request):
+    with noted("unencodable"):
+        yield "first"
+        yield object()
+
+
+@event_stream
+async def framed(request):
+    yield "data: framed by hand\n\n"
+
+
+@event_stream(methods=["POST"])
+async def echo(request):
+    await asyncio.sleep(0.4)  # beyond the hand-off
+    yield json.loads(request.body)
+    yield ServerSentEvent("done", event="done", id="7")
+
+
+@event_stream
+async def language(request):
+    for _ in range(3):
+        yield translation.get_language()
+        await asyncio.sleep(0.2)
+
+
+@event_stream
+async def big(request):
+    yield "x" * 10_000_000
+
+
+@event_stream
+async def user_async(request):
+    user = await request.auser()
+    with noted("user"):
+        yield str(user)
+        await asyncio.sleep(3600)
+
+
+def user_plain(request):
+    name = str(request.user)
+
+    async def body():
+        with noted("user-plain"):
+            again = await sync_to_async(lambda: str(request.user))()
+            yield f"data: {name} {again}\n\n"
+            await asyncio.sleep(3600)
+
+    return StreamingHttpResponse(body(), content_type="text/event-stream")
+
+
+@event_stream
+async def query_and_sleep(request):
+    with noted("query-and-sleep"):
+        while True:
+            await get_user_model().objects.acount()
+            await asyncio.sleep(5)
+            if await get_user_model().objects.filter(username="nobody").aexists():
+                yield "news"
+
+
+async def rows_with_pauses():
+    async for user in get_user_model().objects.order_by("pk").aiterator(chunk_size=1):
+        yield user.username
+        await asyncio.sleep(0.8)
+
+
+@event_stream
+async def cursor(request):
+    async for name in rows_with_pauses():
+        yield name
+
+
+@event_stream(hold_connection=True)
+async def held_cursor(request):
+    async for name in rows_with_pauses():
+        yield name
+
+
+@event_stream
+async def stubborn(request):
+    with noted("stubborn"):
+        while True:
+            try:
+                yield "still here"
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                pass
+
+
+@event_stream
+async def scope_across_yields(request):
+    with noted("scope"):
+        token = variable.set(1)
+        async with anyio.create_task_group() as group:
+            group.start_soon(anyio.sleep, 0)
+            yield variable.get()
+            await asyncio.sleep(0.4)
+            yield variable.get()
+        variable.reset(token)

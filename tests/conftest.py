@@ -1,0 +1,74 @@
+"""Fixtures: real servers, and the skipping, by name, of what this machine has not got."""
+
+import collections
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from . import processes
+
+# What a test may need of the machine, by the program it is found by.
+SERVICES = {"postgresql": "initdb", "nginx": "nginx", "chromium": "chromium"}
+
+_missing: collections.Counter[str] = collections.Counter()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for mark in item.iter_markers("service"):
+            name = mark.args[0]
+            if processes.find_program(SERVICES[name]):
+                continue
+            if os.environ.get("CI") == "true":
+                item.add_marker(pytest.mark.usefixtures("missing_service"))
+            else:
+                item.add_marker(pytest.mark.skip(reason=f"needs {name}: make services"))
+                _missing[name] += 1
+            break
+
+
+@pytest.fixture
+def missing_service() -> None:
+    pytest.fail("a service that this test needs is not installed: make services")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _missing:
+        counted = ", ".join(f"{name} ({count})" for name, count in sorted(_missing.items()))
+        terminalreporter.section("skipped, because a program is missing")
+        terminalreporter.line(f"{counted}. To install all of them: make services")
+
+
+@pytest.fixture(scope="session")
+def server_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("servers")
+
+
+@pytest.fixture(scope="session")
+def sqlite_file(server_folder: Path) -> str:
+    """A migrated SQLite file with one user, for servers in processes of their own."""
+    path = str(server_folder / "db.sqlite3")
+    migrate({"TEST_SQLITE": path})
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgresql_settings():
+    with processes.postgresql() as settings:
+        migrate({"TEST_DATABASE": json.dumps(settings)})
+        yield settings
+
+
+def migrate(environment: dict[str, str]) -> None:
+    code = (
+        "import django; django.setup();"
+        "from django.core.management import call_command as call; call('migrate', verbosity=0);"
+        "from django.contrib.auth import get_user_model as model;"
+        "[model().objects.create_user(name) for name in ('ada', 'grace', 'hedy')]"
+    )
+    variables = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.project.settings", **environment}
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, env=variables, cwd=processes.ROOT)

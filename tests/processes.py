@@ -1,0 +1,213 @@
+"""Servers as real processes: ASGI and WSGI servers on free ports, PostgreSQL and nginx as private instances."""
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .client import Stream, get
+from .waiting import wait_for
+
+__all__ = ["ASGI_SERVERS", "Server", "find_program", "free_port", "nginx", "postgresql", "serve"]
+
+ROOT = Path(__file__).resolve().parent.parent
+
+ASGI_SERVERS = {
+    "daphne": ["-m", "daphne", "-p", "{port}", "{application}"],
+    "uvicorn-httptools": ["-m", "uvicorn", "--port", "{port}", "--http", "httptools", "--loop", "uvloop", "{application}"],
+    "uvicorn-h11": ["-m", "uvicorn", "--port", "{port}", "--http", "h11", "--loop", "asyncio", "{application}"],
+    "runserver": ["-m", "django", "runserver", "--noreload", "127.0.0.1:{port}"],
+    "runserver-reload": ["-m", "django", "runserver", "127.0.0.1:{port}"],
+    "uvicorn-reload": ["-m", "uvicorn", "--port", "{port}", "--reload", "--reload-dir", "{folder}", "{application}"],
+    "wsgi-runserver": ["-m", "django", "runserver", "--noreload", "127.0.0.1:{port}"],
+    "gunicorn": ["-m", "gunicorn", "--threads", "4", "-b", "127.0.0.1:{port}", "tests.project.wsgi:application"],
+}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Server:
+    """A running server: its URL, its process and its log."""
+
+    def __init__(self, command: list[str], port: int, environment: dict[str, str], folder: Path) -> None:
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self.log_path = folder / f"server-{port}.log"
+        with self.log_path.open("wb") as log:
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def open(self, path: str, **options: Any) -> Stream:
+        return Stream(self.url + path, **options)
+
+    def get(self, path: str, **options: Any) -> Stream:
+        return get(self.url + path, **options)
+
+    def state(self) -> dict[str, Any]:
+        state: dict[str, Any] = get(self.url + "/state/").json()
+        return state
+
+    def wait_closed(self, name: str, count: int = 1) -> None:
+        wait_for(lambda: self.state()["closed"].count(name) >= count, f"the end of {count} {name}")
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    def wait_ready(self) -> None:
+        def is_ready() -> bool:
+            if self.process.poll() is not None:
+                raise AssertionError(f"the server exited with {self.process.returncode}:\n{self.log}")
+            with contextlib.suppress(OSError):
+                return get(self.url + "/").status > 0
+            return False
+
+        wait_for(is_ready, "the server's start")
+
+    def stop(self) -> None:
+        """End it and whatever it started, at once."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@contextlib.contextmanager
+def serve(
+    kind: str,
+    folder: Path,
+    *,
+    application: str = "tests.project.asgi:application",
+    command: list[str] | None = None,
+    environment: dict[str, str] | None = None,
+) -> Iterator[Server]:
+    port = free_port()
+    variables = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "tests.project.settings",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+        "PYTHONUNBUFFERED": "1",
+        **(environment or {}),
+    }
+    if kind.startswith("runserver"):
+        variables.setdefault("TEST_FIRST_APPS", "daphne")
+    pattern = command or [sys.executable, *ASGI_SERVERS[kind]]
+    server = Server(
+        [part.format(port=port, application=application, folder=folder) for part in pattern], port, variables, folder
+    )
+    try:
+        server.wait_ready()
+        yield server
+    finally:
+        server.stop()
+
+
+# Private instances of services, as an unprivileged user, which PostgreSQL insists on.
+
+
+def find_program(name: str) -> str | None:
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    found = shutil.which(name)
+    if found:
+        return found
+    for folder in [*folders, Path("/usr/sbin")]:
+        if (folder / name).exists():
+            return str(folder / name)
+    return None
+
+
+def _unprivileged() -> dict[str, Any]:
+    if os.geteuid() != 0:
+        return {}
+    nobody = pwd.getpwnam("nobody")
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+
+
+@contextlib.contextmanager
+def _own_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="serversent-", dir="/tmp") as name:
+        if user := _unprivileged():
+            os.chown(name, user["user"], user["group"])
+        yield Path(name)
+
+
+@contextlib.contextmanager
+def postgresql() -> Iterator[dict[str, Any]]:
+    """A PostgreSQL of our own; yields Django's settings for it."""
+    with _own_folder() as folder:
+        port = free_port()
+        data = folder / "data"
+        options: dict[str, Any] = {"cwd": folder, "env": {**os.environ, "HOME": str(folder)}, **_unprivileged()}
+        initdb = [str(find_program("initdb")), "-D", str(data), "-U", "serversent", "--auth=trust", "--no-sync"]
+        subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, **options)
+        command = [str(find_program("postgres")), "-D", str(data), "-p", str(port), "-k", str(folder)]
+        command += ["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=400", "-c", "fsync=off"]
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, **options)
+        try:
+            psql = [str(find_program("psql")), "-h", "127.0.0.1", "-p", str(port), "-U", "serversent", "-d", "postgres"]
+            wait_for(
+                lambda: subprocess.run([*psql, "-c", "create database serversent"], capture_output=True).returncode == 0,
+                "PostgreSQL's start",
+            )
+            yield {
+                "ENGINE": "django.db.backends.postgresql",
+                "NAME": "serversent",
+                "USER": "serversent",
+                "HOST": "127.0.0.1",
+                "PORT": port,
+            }
+        finally:
+            process.send_signal(signal.SIGQUIT)
+            process.wait(30)
+
+
+@contextlib.contextmanager
+def nginx(upstream_port: int) -> Iterator[int]:
+    """An nginx with the settings it comes with, before a server; yields its port."""
+    with _own_folder() as folder:
+        port = free_port()
+        (folder / "nginx.conf").write_text(
+            f"""
+            daemon off; pid {folder}/pid; error_log {folder}/error.log;
+            events {{}}
+            http {{
+                access_log off;
+                client_body_temp_path {folder}/a; proxy_temp_path {folder}/b; fastcgi_temp_path {folder}/c;
+                uwsgi_temp_path {folder}/d; scgi_temp_path {folder}/e;
+                gzip on; gzip_types *; gzip_proxied any;
+                server {{
+                    listen 127.0.0.1:{port};
+                    location / {{ proxy_pass http://127.0.0.1:{upstream_port}; proxy_http_version 1.1; }}
+                }}
+            }}
+            """
+        )
+        command = [str(find_program("nginx")), "-p", str(folder), "-c", str(folder / "nginx.conf")]
+        command += ["-e", str(folder / "error.log")]
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=folder, **_unprivileged())
+
+        def is_ready() -> bool:
+            with contextlib.suppress(OSError):
+                return get(f"http://127.0.0.1:{port}/").status == 200
+            return False
+
+        try:
+            wait_for(is_ready, "nginx's start")
+            yield port
+        finally:
+            process.terminate()
+            process.wait(30)
