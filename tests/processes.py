@@ -1,6 +1,7 @@
 """Servers as real processes: ASGI and WSGI servers on free ports, PostgreSQL and nginx as private instances."""
 
 import contextlib
+import json
 import os
 import pwd
 import shutil
@@ -57,8 +58,8 @@ class Server:
     def get(self, path: str, **options: Any) -> Stream:
         return get(self.url + path, **options)
 
-    def state(self) -> dict[str, Any]:
-        state: dict[str, Any] = get(self.url + "/state/").json()
+    def state(self, headers: dict[str, str] | None = None) -> dict[str, Any]:
+        state: dict[str, Any] = json.loads(get(self.url + "/state/", headers=headers).body)
         return state
 
     def wait_closed(self, name: str, count: int = 1) -> None:
@@ -188,7 +189,6 @@ def nginx(upstream_port: int) -> Iterator[int]:
                 access_log off;
                 client_body_temp_path {folder}/a; proxy_temp_path {folder}/b; fastcgi_temp_path {folder}/c;
                 uwsgi_temp_path {folder}/d; scgi_temp_path {folder}/e;
-                gzip on; gzip_types *; gzip_proxied any;
                 server {{
                     listen 127.0.0.1:{port};
                     location / {{ proxy_pass http://127.0.0.1:{upstream_port}; proxy_http_version 1.1; }}

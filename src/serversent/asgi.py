@@ -5,6 +5,7 @@ middleware and view run as ever; then the request is finished in the ordinary wa
 """
 
 import functools
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -21,6 +22,9 @@ from .response import EventStreamResponse, set_stream_headers, too_many_streams
 from .threads import ThreadedIterator
 
 __all__ = ["ASGIHandler", "get_asgi_application"]
+
+
+logger = logging.getLogger("serversent")
 
 
 def get_asgi_application() -> "ASGIHandler":
@@ -73,8 +77,14 @@ class ASGIHandler(DjangoASGIHandler):
             driver, opening = stream
             handoff = handoff_of(request)
             handoff.take(driver)
-            await send({"type": "http.response.start", "status": response.status_code, "headers": _headers(response)})
-            handoff.arm(opening)
+            headers = _headers(response)
+            try:
+                await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+            except Exception as error:
+                # Most often a client that has left. A traceback would be noise, for it the server's word is enough.
+                logger.warning("The server did not take the headers of a stream at %s: %s", request.path, error)
+            else:
+                handoff.arm(opening)
 
 
 def _take_stream(request: HttpRequest, response: Any) -> tuple[StreamDriver, bytes] | HttpResponse | None:

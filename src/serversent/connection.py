@@ -95,8 +95,8 @@ class Connection:
         self._writing = True
         try:
             await self._send({"type": "http.response.body", "body": frame, "more_body": True})
-        except OSError:
-            self._leave()
+        except Exception as error:
+            self._leave(error)
         finally:
             self._writing = False
         self._written_at = time.monotonic()
@@ -126,8 +126,8 @@ class Connection:
         self._heartbeat = asyncio.get_running_loop().create_future()
         try:
             await self._send({"type": "http.response.body", "body": HEARTBEAT_FRAME, "more_body": True})
-        except OSError:
-            self._leave()
+        except Exception as error:
+            self._leave(error)
         finally:
             self._heartbeat.set_result(None)
             self._heartbeat = None
@@ -142,7 +142,10 @@ class Connection:
     def _client_is_gone(self) -> bool:
         return self._left or self._gone.done()
 
-    def _leave(self) -> None:
+    def _leave(self, error: Exception) -> None:
+        # Servers do not agree on the error for a client that is gone: OSError by the specification, and uvloop's
+        # transport raises RuntimeError. Whatever it is, nothing more can be sent.
+        logger.debug("A stream's client is gone: %s", error)
         self._left = True
         self.wake()
 
@@ -157,8 +160,8 @@ class Connection:
         try:
             async with asyncio.timeout(seconds):
                 await self._send({"type": "http.response.body", "body": body, "more_body": False})
-        except (OSError, TimeoutError):
-            self._left = True
+        except Exception as error:  # TimeoutError: the client reads no more
+            self._leave(error)
 
 
 class OpenConnections:

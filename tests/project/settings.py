@@ -42,7 +42,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "handlers": {"stderr": {"class": "logging.StreamHandler"}},
     "loggers": {
-        "serversent": {"handlers": ["stderr"], "level": "INFO"},
+        "serversent": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
         "django": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
     },
 }

@@ -9,6 +9,8 @@ from contextvars import ContextVar
 import anyio
 from asgiref.sync import sync_to_async
 from django.contrib.auth import alogin, get_user_model
+from django.contrib.auth.decorators import login_not_required
+from django.db.transaction import non_atomic_requests
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.utils import translation
@@ -34,10 +36,13 @@ class noted:
         closed.append(self.name)
 
 
+@login_not_required
 def index(request):
     return HttpResponse("index")
 
 
+@non_atomic_requests
+@login_not_required
 async def state(request):
     return JsonResponse(
         {
@@ -49,6 +54,8 @@ async def state(request):
     )
 
 
+@non_atomic_requests
+@login_not_required
 async def log_in(request):
     user, _ = await get_user_model().objects.aget_or_create(username="ada")
     await alogin(request, user, backend="django.contrib.auth.backends.ModelBackend")
