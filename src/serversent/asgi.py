@@ -14,11 +14,12 @@ from django.core.handlers.asgi import ASGIHandler as DjangoASGIHandler
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
-from .connection import Message, Send, opening_frame
+from .connection import opening_frame
 from .driver import StreamDriver
 from .errors import TooManySyncStreams
 from .handoff import Handoff, handoff_of
 from .response import EventStreamResponse, set_stream_headers, too_many_streams
+from .servers import Message, Send
 from .threads import ThreadedIterator
 
 __all__ = ["ASGIHandler", "get_asgi_application"]

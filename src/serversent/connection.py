@@ -5,21 +5,22 @@ import logging
 import random
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from .conf import setting
 from .driver import StreamDriver
 from .event import comment_frame, retry_frame
+from .servers import Send, abort, with_backpressure
 
 __all__ = ["Connection", "OpenConnections", "opening_frame", "open_connections"]
 
 logger = logging.getLogger("serversent")
 
-Message = dict[str, Any]
-Send = Callable[[Message], Awaitable[None]]
-
 HEARTBEAT_FRAME = comment_frame("hb")
+
+# A generator that never waits, on a socket that never fills, would keep the event loop to itself.
+FRAMES_PER_TURN = 64
 
 
 def opening_frame() -> bytes:
@@ -37,6 +38,7 @@ class Connection:
     __slots__ = (
         "_at_line_start",
         "_driver",
+        "_frames",
         "_gone",
         "_heartbeat",
         "_left",
@@ -49,13 +51,14 @@ class Connection:
     )
 
     def __init__(self, send: Send, gone: asyncio.Future[Any], driver: StreamDriver, opening: bytes) -> None:
-        self._send = send
+        self._send = with_backpressure(send)
         self._gone = gone
         self._driver = driver
         self._opening = opening
         self._wake: asyncio.Future[None] | None = None
         self._heartbeat: asyncio.Future[None] | None = None  # set while a heartbeat is being sent
         self._writing = False
+        self._frames = 0
         self._written_at = time.monotonic()
         self._at_line_start = True
         self._left = False  # ``send`` said by an error that the client is gone
@@ -101,6 +104,9 @@ class Connection:
             self._writing = False
         self._written_at = time.monotonic()
         self._at_line_start = frame.endswith(b"\n")
+        self._frames += 1
+        if not self._frames % FRAMES_PER_TURN:
+            await asyncio.sleep(0)
 
     def wake(self, _: object = None) -> None:
         """Let ``serve`` look around."""
@@ -160,7 +166,9 @@ class Connection:
         try:
             async with asyncio.timeout(seconds):
                 await self._send({"type": "http.response.body", "body": body, "more_body": False})
-        except Exception as error:  # TimeoutError: the client reads no more
+        except Exception as error:
+            if isinstance(error, TimeoutError):  # the client does not read
+                abort(self._send)
             self._leave(error)
 
 

@@ -7,10 +7,11 @@ from typing import Any
 from django.http import HttpRequest
 
 from .conf import setting
-from .connection import Connection, Message, Send
+from .connection import Connection
 from .drain import drain_on_stop
 from .driver import StreamDriver
 from .response import EventStreamResponse
+from .servers import Message, Send
 
 __all__ = ["Handoff", "handoff_of", "keep_until_served"]
 

@@ -30,5 +30,9 @@ urlpatterns = [
     path("cursor/", views.cursor),
     path("held-cursor/", views.held_cursor),
     path("stubborn/", views.stubborn),
+    path("slow-cleanup/", views.slow_cleanup),
+    path("flood/", views.flood),
+    path("transaction/", views.in_transaction),
+    path("half-line/", views.half_line),
     path("scope/", views.scope_across_yields),
 ]

@@ -10,16 +10,19 @@ import anyio
 from asgiref.sync import sync_to_async
 from django.contrib.auth import alogin, get_user_model
 from django.contrib.auth.decorators import login_not_required
+from django.db import connection
 from django.db.transaction import non_atomic_requests
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.utils import translation
 from django.views import View
 
+from . import middleware_for_reload  # noqa: F401
 from serversent import ServerSentEvent, event_stream
 
 started: list[str] = []
 closed: list[str] = []
+flooded = 0  # events of 100 kB that the server took
 variable: ContextVar[int] = ContextVar("variable")
 
 
@@ -48,6 +51,7 @@ async def state(request):
         {
             "started": started,
             "closed": closed,
+            "flooded": flooded,
             "threads": sorted(thread.name for thread in threading.enumerate()),
             "tasks": len(asyncio.all_tasks()),
         }
@@ -257,3 +261,55 @@ async def scope_across_yields(request):
             await asyncio.sleep(0.4)
             yield variable.get()
         variable.reset(token)
+
+
+@event_stream
+async def slow_cleanup(request):
+    try:
+        yield "first"
+        await asyncio.sleep(3600)
+    finally:
+        await asyncio.sleep(30)
+
+
+@event_stream
+async def flood(request):
+    with noted("flood"):
+        global flooded
+        while True:
+            yield "x" * 100_000
+            flooded += 1
+
+
+@event_stream
+async def in_transaction(request):
+    """A transaction that is open across a pause, as code with its own connection handling has it."""
+
+    def begin():
+        connection.set_autocommit(False)
+        with connection.cursor() as cursor:
+            cursor.execute("create temporary table kept on commit drop as select 1 as one")
+
+    def end():
+        connection.rollback()
+        connection.set_autocommit(True)
+
+    def look():
+        with connection.cursor() as cursor:
+            cursor.execute("select one from kept")
+            return cursor.fetchone()[0]
+
+    await sync_to_async(begin)()
+    yield await sync_to_async(look)()
+    await asyncio.sleep(0.8)
+    yield await sync_to_async(look)()
+    await sync_to_async(end)()
+
+
+def half_line(request):
+    async def body():
+        yield "data: half"
+        await asyncio.sleep(1)
+        yield " and half\n\n"
+
+    return StreamingHttpResponse(body(), content_type="text/event-stream")

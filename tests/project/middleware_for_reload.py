@@ -1,0 +1,1 @@
+"""Loaded by the project, and touched by the test of runserver's reloader."""
