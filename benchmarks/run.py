@@ -41,7 +41,16 @@ def pss_bytes(pid: int) -> int:
 async def measure(contender: str, path: str, *, connections: int, events: int, interval: float) -> dict[str, float]:
     port = free_port()
     server = subprocess.Popen(
-        [sys.executable, "-m", "uvicorn", "--port", str(port), "--log-level", "warning", "benchmarks.server:application"],
+        [
+            sys.executable,
+            "-m",
+            "uvicorn",
+            "--port",
+            str(port),
+            "--log-level",
+            "warning",
+            "benchmarks.server:application",
+        ],
         env={**os.environ, "CONTENDER": contender},
     )
     try:

@@ -29,7 +29,7 @@ MIDDLEWARE = [
 ]
 
 settings.configure(
-    SECRET_KEY="for the benchmark only",  # noqa: S106
+    SECRET_KEY="for the benchmark only",
     ALLOWED_HOSTS=["*"],
     ROOT_URLCONF=__name__,
     MIDDLEWARE=MIDDLEWARE,
@@ -106,7 +106,12 @@ async def collect(request):
     return HttpResponse()
 
 
-urlpatterns = [path("plain/", plain), path("decorated/", decorated), path("publish/", publish), path("collect/", collect)]
+urlpatterns = [
+    path("plain/", plain),
+    path("decorated/", decorated),
+    path("publish/", publish),
+    path("collect/", collect),
+]
 if CONTENDER == "django-eventstream":
     import django_eventstream
     from django_eventstream import send_event

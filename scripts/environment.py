@@ -185,7 +185,7 @@ def pip_settings() -> dict[str, str]:
         files.append(Path(named))
     parser = configparser.RawConfigParser()
     parser.read(files)
-    settings = {}
+    settings: dict[str, str] = {}
     for section in ("global", "install"):
         if parser.has_section(section):
             settings.update(parser.items(section))

@@ -23,7 +23,17 @@ ROOT = Path(__file__).resolve().parent.parent
 
 ASGI_SERVERS = {
     "daphne": ["-m", "daphne", "-p", "{port}", "{application}"],
-    "uvicorn-httptools": ["-m", "uvicorn", "--port", "{port}", "--http", "httptools", "--loop", "uvloop", "{application}"],
+    "uvicorn-httptools": [
+        "-m",
+        "uvicorn",
+        "--port",
+        "{port}",
+        "--http",
+        "httptools",
+        "--loop",
+        "uvloop",
+        "{application}",
+    ],
     "uvicorn-h11": ["-m", "uvicorn", "--port", "{port}", "--http", "h11", "--loop", "asyncio", "{application}"],
     "runserver": ["-m", "django", "runserver", "--noreload", "127.0.0.1:{port}"],
     "runserver-reload": ["-m", "django", "runserver", "127.0.0.1:{port}"],
@@ -161,7 +171,9 @@ def postgresql() -> Iterator[dict[str, Any]]:
         try:
             psql = [str(find_program("psql")), "-h", "127.0.0.1", "-p", str(port), "-U", "serversent", "-d", "postgres"]
             wait_for(
-                lambda: subprocess.run([*psql, "-c", "create database serversent"], capture_output=True).returncode == 0,
+                lambda: (
+                    subprocess.run([*psql, "-c", "create database serversent"], capture_output=True).returncode == 0
+                ),
                 "PostgreSQL's start",
             )
             yield {

@@ -6,12 +6,12 @@ middleware and view run as ever; then the request is finished in the ordinary wa
 
 import functools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import django
 from django.core.handlers.asgi import ASGIHandler as DjangoASGIHandler
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from .connection import opening_frame
@@ -41,7 +41,7 @@ class ASGIHandler(DjangoASGIHandler):
     """Django's handler, which gives a stream away as soon as its headers are sent."""
 
     async def __call__(
-        self, scope: dict[str, Any], receive: Callable[[], Awaitable[Message]], send: Send
+        self, scope: MutableMapping[str, Any], receive: Callable[[], Awaitable[Message]], send: Send
     ) -> None:
         handoff = Handoff(receive)
         try:
@@ -54,13 +54,13 @@ class ASGIHandler(DjangoASGIHandler):
     # Django calls one of these two around the view, inside all middleware.
 
     async def _get_response_async(self, request: HttpRequest) -> HttpResponseBase:
-        return _marked(await super()._get_response_async(request))
+        return _marked(await super()._get_response_async(request))  # type: ignore[misc]
 
     def _get_response(self, request: HttpRequest) -> HttpResponseBase:
-        return _marked(super()._get_response(request))
+        return _marked(super()._get_response(request))  # type: ignore[misc]
 
-    async def run_get_response(self, request: HttpRequest) -> HttpResponseBase:
-        response = await super().run_get_response(request)
+    async def run_get_response(self, request: HttpRequest) -> Any:
+        response: Any = await super().run_get_response(request)
         if _is_stream(response):
             response._serversent_request = request
         return response
@@ -77,6 +77,7 @@ class ASGIHandler(DjangoASGIHandler):
         else:
             driver, opening = stream
             handoff = handoff_of(request)
+            assert handoff is not None
             handoff.take(driver)
             headers = _headers(response)
             try:
@@ -100,13 +101,13 @@ def _take_stream(request: HttpRequest, response: Any) -> tuple[StreamDriver, byt
         return too_many_streams(error)
 
 
-def _take_plain_stream(request: HttpRequest, response: StreamingHttpResponse) -> StreamDriver:
+def _take_plain_stream(request: HttpRequest, response: Any) -> StreamDriver:
     """Take somebody's own frames out of a plain response. They are sent as they are."""
     values = response._iterator
     if not response.is_async:
         # Closed where it runs, in its thread, and not by Django when the request is finished.
         closers = [close for close in response._resource_closers if getattr(close, "__self__", None) is not request]
-        values = ThreadedIterator(values, closers)
+        values = ThreadedIterator(values, tuple(closers))
         response._resource_closers = [close for close in response._resource_closers if close not in closers]
     name = f"{response.__class__.__name__} at {request.path}"
     return StreamDriver(values, name=name, encode=functools.partial(_to_bytes, response.charset), end_frame=b"")

@@ -15,6 +15,4 @@ _IDS = {"dict": "serversent.E001", "key": "serversent.E002", "value": "serversen
 
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Report each key of ``SERVERSENT`` that is unknown or has a wrong value."""
-    return [
-        Error(text, hint="See the settings in docs/reference.md.", id=_IDS[kind]) for kind, text in problems()
-    ]
+    return [Error(text, hint="See the settings in docs/reference.md.", id=_IDS[kind]) for kind, text in problems()]

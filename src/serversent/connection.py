@@ -13,7 +13,7 @@ from .driver import StreamDriver
 from .event import comment_frame, retry_frame
 from .servers import Send, abort, with_backpressure
 
-__all__ = ["Connection", "OpenConnections", "opening_frame", "open_connections"]
+__all__ = ["Connection", "OpenConnections", "open_connections", "opening_frame"]
 
 logger = logging.getLogger("serversent")
 

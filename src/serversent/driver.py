@@ -128,7 +128,7 @@ class StreamDriver:
     async def _run(self) -> None:
         self._running = True
         try:
-            async with ThreadSensitiveContext(executor=self._thread):
+            async with ThreadSensitiveContext(executor=self._thread):  # type: ignore[arg-type]
                 try:
                     if self._cancelled:
                         return

@@ -11,7 +11,16 @@ from typing import Any, NamedTuple
 from .errors import EventTooLarge, InvalidEvent
 from .jsontext import to_text
 
-__all__ = ["END_FRAME", "EventParser", "ReceivedEvent", "ServerSentEvent", "comment_frame", "encode", "encode_text", "retry_frame"]
+__all__ = [
+    "END_FRAME",
+    "EventParser",
+    "ReceivedEvent",
+    "ServerSentEvent",
+    "comment_frame",
+    "encode",
+    "encode_text",
+    "retry_frame",
+]
 
 MIN_RETRY_MILLISECONDS = 500  # 0 made browsers connect 4,700 times in 11 s
 MAX_RETRY_MILLISECONDS = 2**31 - 1

@@ -1,7 +1,7 @@
 """The hand-off of one request: a stream is kept while Django works, armed once its headers are sent, then served."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from django.http import HttpRequest
@@ -36,7 +36,7 @@ class Handoff:
         self._driver: StreamDriver | None = None
         self._opening: bytes | None = None  # set once the stream is armed
 
-    def scope(self, scope: dict[str, Any]) -> dict[str, Any]:
+    def scope(self, scope: Mapping[str, Any]) -> dict[str, Any]:
         return {**scope, _SCOPE_KEY: self}
 
     async def receive(self) -> Message:

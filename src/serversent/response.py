@@ -58,8 +58,8 @@ class EventStreamResponse(StreamingHttpResponse):
         self.is_kept = False  # a hand-off closes the stream should this response get lost on its way
         self._values: Any = source if hasattr(source, "__aiter__") else ThreadedIterator(iter(source))
         super().__init__(self._sync_frames() if wsgi else self._frames(), content_type=CONTENT_TYPE)
-        self._own_body = self._iterator
-        self._resource_closers.append(self.close_stream)
+        self._own_body: Any = self._iterator
+        self._resource_closers.append(self.close_stream)  # type: ignore[attr-defined]
         set_stream_headers(self)
 
     async def start(self, seconds: float) -> None:

@@ -6,12 +6,12 @@ any other server.
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 __all__ = ["Message", "Send", "abort", "with_backpressure"]
 
-Message = dict[str, Any]
+Message = Mapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 
 
@@ -30,8 +30,8 @@ def abort(send: Send) -> None:
     if isinstance(send, _DaphneSend):
         send.abort()
         return
-    transport = getattr(getattr(send, "__self__", None), "transport", None)  # uvicorn's cycle of one request
-    if isinstance(transport, asyncio.Transport) or hasattr(transport, "abort"):
+    transport: Any = getattr(getattr(send, "__self__", None), "transport", None)  # uvicorn's cycle of one request
+    if hasattr(transport, "abort"):
         transport.abort()
 
 

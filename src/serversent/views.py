@@ -105,12 +105,12 @@ class _GeneratorView:
     def _request(self, args: tuple[Any, ...]) -> HttpRequest:
         for candidate in args[:2]:  # a function's first argument, a method's second
             if hasattr(candidate, "META"):
-                return cast(HttpRequest, candidate)
+                return cast("HttpRequest", candidate)
         raise TypeError(f"{self.name} was called without a request; an @event_stream view takes it first")
 
 
 def _decorate(generator_view: _GeneratorView) -> View:
-    wrapper: View
+    wrapper: Any
     if generator_view.is_async:
 
         @functools.wraps(generator_view.view)
@@ -131,8 +131,8 @@ def _decorate(generator_view: _GeneratorView) -> View:
             return response
 
         wrapper = sync_wrapper
-    wrapper._non_atomic_requests = _EveryDatabase()  # type: ignore[attr-defined]
-    return wrapper
+    wrapper._non_atomic_requests = _EveryDatabase()
+    return cast("View", wrapper)
 
 
 class _EveryDatabase(set[str]):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 BASE_DIR = Path(__file__).resolve().parent
 
-SECRET_KEY = "for tests only"  # noqa: S105
+SECRET_KEY = "for tests only"
 DEBUG = bool(os.environ.get("TEST_DEBUG"))
 ALLOWED_HOSTS = ["*"]
 USE_TZ = True

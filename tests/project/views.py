@@ -10,15 +10,16 @@ import anyio
 from asgiref.sync import sync_to_async
 from django.contrib.auth import alogin, get_user_model
 from django.contrib.auth.decorators import login_not_required
+from django.core.exceptions import PermissionDenied
 from django.db import connection
 from django.db.transaction import non_atomic_requests
-from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.utils import translation
 from django.views import View
 
-from . import middleware_for_reload  # noqa: F401
 from serversent import ServerSentEvent, event_stream
+
+from . import middleware_for_reload  # noqa: F401
 
 started: list[str] = []
 closed: list[str] = []

@@ -103,10 +103,9 @@ def stands_still(server):
 @pytest.mark.parametrize("kind", ["daphne", "uvicorn-httptools", "uvicorn-h11"])
 def test_a_client_that_does_not_read_does_not_hold_the_server(kind, server_folder, sqlite_file):
     environment = {"TEST_SQLITE": sqlite_file, "TEST_SERVERSENT": '{"DRAIN_SECONDS": 1}'}
-    with serve(kind, server_folder, environment=environment) as server:
-        with server.open("/flood/") as stream:
-            stream.next()
-            wait_for(lambda: stands_still(server), "a full socket")
-            assert server.state()["flooded"] < 200  # of 100 kB: the buffers, and no more
-            server.process.terminate()
-            server.process.wait(STOP_SECONDS)
+    with serve(kind, server_folder, environment=environment) as server, server.open("/flood/") as stream:
+        stream.next()
+        wait_for(lambda: stands_still(server), "a full socket")
+        assert server.state()["flooded"] < 200  # of 100 kB: the buffers, and no more
+        server.process.terminate()
+        server.process.wait(STOP_SECONDS)

@@ -32,8 +32,7 @@ def connections(postgresql_settings):
 
         def count():
             row = connection.execute(
-                "select count(*) from pg_stat_activity"
-                " where datname = current_database() and pid <> pg_backend_pid()"
+                "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
             ).fetchone()
             return row[0]
 

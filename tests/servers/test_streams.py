@@ -270,7 +270,10 @@ def test_all_middleware_at_once(behind_middleware, path):
         assert "etag" not in stream.headers
         assert any(cookie.startswith("sessionid=") for cookie in stream.cookies)
         stream.take(3)
-    wait_for(lambda: behind_middleware.state({"Cookie": behind_middleware.cookie})["closed"].count(path) > before, "the generator's end")
+    wait_for(
+        lambda: behind_middleware.state({"Cookie": behind_middleware.cookie})["closed"].count(path) > before,
+        "the generator's end",
+    )
 
 
 def test_login_required_middleware(behind_middleware):

@@ -138,7 +138,7 @@ def test_anything_but_text_is_json():
     assert encode(3) == b"data: 3\n\n"
     assert ServerSentEvent([1]).data == "[1]"
     identity = uuid.UUID(int=1)
-    moment = datetime.datetime(2030, 1, 2, tzinfo=datetime.timezone.utc)
+    moment = datetime.datetime(2030, 1, 2, tzinfo=datetime.UTC)
     assert encode([identity, moment, decimal.Decimal("1.5"), gettext_lazy("x")]) == (
         b'data: ["00000000-0000-0000-0000-000000000001", "2030-01-02T00:00:00Z", "1.5", "x"]\n\n'
     )

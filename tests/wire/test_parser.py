@@ -82,7 +82,16 @@ def test_the_id_to_resume_with_is_that_of_the_last_ended_block():
 
 @pytest.mark.parametrize(
     ("line", "retry"),
-    [("10", 10), ("007", 7), ("", None), ("1a", None), ("-1", None), ("1.5", None), ("٣", None), ("9" * 5000, 2**31 - 1)],
+    [
+        ("10", 10),
+        ("007", 7),
+        ("", None),
+        ("1a", None),
+        ("-1", None),
+        ("1.5", None),
+        ("٣", None),
+        ("9" * 5000, 2**31 - 1),
+    ],
 )
 def test_retry_is_of_ascii_digits(line, retry):
     assert parse(f"retry: {line}\n".encode())[1].retry == retry

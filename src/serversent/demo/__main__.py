@@ -1,6 +1,7 @@
 """Run the demo: migrate its database, then ``manage.py runserver`` with Daphne."""
 
 import argparse
+import contextlib
 import os
 import socket
 import sys
@@ -40,11 +41,8 @@ def main() -> int:
     os.environ["SERVERSENT_DEMO_FOLDER"] = str(options.folder.resolve())
     os.environ["DJANGO_SETTINGS_MODULE"] = "serversent.demo.settings"
     os.environ.setdefault("DJANGO_RUNSERVER_HIDE_WARNING", "true")  # this server is for this page alone
-    with own_foreground():
-        try:
-            serve(options.port)
-        except KeyboardInterrupt:
-            pass
+    with own_foreground(), contextlib.suppress(KeyboardInterrupt):
+        serve(options.port)
     return 0
 
 

@@ -28,5 +28,5 @@ async def stream(request: HttpRequest) -> AsyncGenerator[str]:
 @event_stream
 async def time(request: HttpRequest) -> AsyncGenerator[str]:
     while True:
-        yield f"The server time is: {datetime.datetime.now()}"  # noqa: DTZ005
+        yield f"The server time is: {datetime.datetime.now()}"
         await asyncio.sleep(1)

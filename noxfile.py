@@ -1,0 +1,62 @@
+"""The tests on each supported pair of Python and Django, and against the built wheel."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.error_on_missing_interpreters = os.environ.get("CI") == "true"
+nox.options.sessions = ["tests", "wheel"]
+
+PAIRS = [("3.11", "5.2"), ("3.12", "5.2"), ("3.12", "6.1"), ("3.13", "6.1")]
+
+# What the servers and the browsers do does not change with every pair: these run in the main run alone.
+QUICK = ["--ignore=tests/browser", "--ignore=tests/test_scripts.py"]
+
+if pyenv := shutil.which("pyenv"):
+    # Its shims answer for the versions that are switched on. Switch on all that are installed.
+    installed = subprocess.run([pyenv, "versions", "--bare"], capture_output=True, text=True, check=True).stdout.split()
+    os.environ["PYENV_VERSION"] = ":".join(sorted(installed, reverse=True))
+
+
+def groups() -> list[str]:
+    project = nox.project.load_toml("pyproject.toml")
+    return list(nox.project.dependency_groups(project, "test"))
+
+
+def run_tests(session: nox.Session, *arguments: str) -> None:
+    # From a folder without src/, so that only what was installed is imported.
+    folder = Path(session.create_tmp()).resolve()
+    for name in ("tests", "examples", "docs", "pyproject.toml", "README.md", "scripts"):
+        source, target = Path(name).resolve(), folder / name
+        if target.is_dir():
+            shutil.rmtree(target)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "_build"))
+        else:
+            shutil.copy(source, target)
+    session.chdir(folder)
+    session.run("python", "-m", "pytest", "-m", "not long", *arguments, *session.posargs)
+
+
+@nox.session
+@nox.parametrize(("python", "django"), PAIRS)
+def tests(session: nox.Session, django: str) -> None:
+    session.install(".", f"Django~={django}.0", *groups())
+    run_tests(session, "-q", *QUICK)
+
+
+@nox.session(python=f"{sys.version_info[0]}.{sys.version_info[1]}")
+def wheel(session: nox.Session) -> None:
+    """Build the wheel, and run the tests against it."""
+    dist = Path(session.create_tmp()).resolve() / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
+    session.install("build")
+    session.run("python", "-m", "build", "--wheel", "--outdir", str(dist))
+    (built,) = dist.glob("*.whl")
+    session.install(str(built), *groups())
+    run_tests(session)
