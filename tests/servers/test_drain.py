@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.processes import ROOT, serve
+from tests.processes import ROOT, serve, touch
 from tests.waiting import wait_for
 
 OPEN_STREAMS = ["async", "sync", "plain-async", "plain-sync", "silent", "user-plain"]
@@ -55,12 +55,6 @@ def test_ctrl_c_in_the_terminal_of_runserver_with_its_reloader(server_folder, sq
         os.killpg(server.process.pid, signal.SIGINT)
         server.process.wait(STOP_SECONDS)
         check_ended(streams)
-
-
-def touch(path):
-    # A new modification time, a second ahead at least: some watchers look at whole seconds.
-    moment = max(time.time(), path.stat().st_mtime + 2)
-    os.utime(path, (moment, moment))
 
 
 def test_reload_of_runserver(server_folder, sqlite_file):

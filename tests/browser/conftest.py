@@ -1,0 +1,68 @@
+"""Chromium, and the projects it looks at, served by their own commands."""
+
+import os
+import sys
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from tests import processes
+from tests.waiting import DEADLINE_SECONDS
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=processes.find_program("chromium"), args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium):
+    context = chromium.new_context()
+    context.set_default_timeout(DEADLINE_SECONDS * 1000)
+    page = context.new_page()
+    errors = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    context.close()
+    assert errors == []
+
+
+@pytest.fixture(scope="session")
+def demo(server_folder):
+    command = [sys.executable, "-m", "serversent.demo", "--port", "{port}", "--folder", str(server_folder / "demo")]
+    with processes.serve("demo", server_folder, command=command) as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=["manage.py runserver", "uvicorn"])
+def tutorial(request, server_folder):
+    folder = processes.ROOT / "examples" / "tutorial"
+    if request.param == "uvicorn":
+        command = [
+            sys.executable,
+            "-m",
+            "uvicorn",
+            "--app-dir",
+            str(folder),
+            "--port",
+            "{port}",
+            "core.asgi:application",
+        ]
+    else:
+        command = [sys.executable, str(folder / "manage.py"), "runserver", "--noreload", "{port}"]
+    environment = {"DJANGO_SETTINGS_MODULE": "core.settings", "PYTHONPATH": os.pathsep.join([str(folder)])}
+    with processes.serve("tutorial", server_folder, command=command, environment=environment) as server:
+        yield server

@@ -1,0 +1,113 @@
+"""The demo page in a real browser: Start, events, Stop, and the server's connection gone."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.waiting import wait_for
+
+pytestmark = pytest.mark.service("chromium")
+
+SENTENCE = "Sorry, your browser does not support server-sent events..."
+
+
+def card(page, heading):
+    return page.locator("section", has=page.get_by_role("heading", name=heading, exact=True))
+
+
+def open_sockets(port):
+    """Count the server's established connections, as the kernel lists them."""
+    with open("/proc/net/tcp") as table:
+        rows = [line.split() for line in table.readlines()[1:]]
+    return sum(1 for row in rows if row[1].endswith(f":{port:04X}") and row[3] == "01")
+
+
+@pytest.mark.parametrize(
+    ("heading", "pattern"),
+    [
+        ("Server Sent Events", r"^(🚀|🐎|🌅|🦾|🍇) \d+$"),
+        ("Getting server updates", r"^The server time is: \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+$"),
+    ],
+)
+def test_start_and_stop(page, demo, heading, pattern):
+    page.goto(demo.url)
+    section = card(page, heading)
+    start, stop = section.get_by_role("button", name="Start"), section.get_by_role("button", name="Stop")
+    expect(start).to_be_enabled()
+    expect(stop).to_be_disabled()
+    start.click()
+    expect(start).to_be_disabled()
+    expect(stop).to_be_enabled()
+    lines = section.get_by_role("log").locator("div")
+    expect(lines.nth(2)).to_be_visible()
+    for text in lines.all_inner_texts():
+        assert re.match(pattern, text)
+    if heading == "Server Sent Events":
+        assert [text.split()[1] for text in lines.all_inner_texts()[:3]] == ["0", "1", "2"]
+    expect(section.get_by_role("status")).to_have_text("connected")
+    before = open_sockets(demo.port)
+    stop.click()
+    expect(start).to_be_enabled()
+    expect(stop).to_be_disabled()
+    count = lines.count()
+    wait_for(lambda: open_sockets(demo.port) == before - 1, "the end of the server's connection")
+    page.wait_for_timeout(2500)  # two events would have come
+    assert lines.count() == count
+
+
+def test_the_wire(page, demo):
+    page.goto(demo.url)
+    section = card(page, "On the wire")
+    section.get_by_role("button", name="Start").click()
+    lines = section.get_by_role("log").locator("div")
+    expect(lines.nth(4)).to_be_visible()
+    texts = lines.all_inner_texts()
+    assert texts[:2] == [": stream", "retry: 3000"]
+    assert re.match(r"^data: (🚀|🐎|🌅|🦾|🍇) 0$", texts[2])
+    expect(section.get_by_role("status")).to_have_text("200 text/event-stream; charset=utf-8")
+    section.get_by_role("button", name="Stop").click()
+    expect(section.get_by_role("status")).to_have_text("stopped")
+
+
+def test_a_browser_without_eventsource_is_told(page, demo):
+    page.add_init_script("delete window.EventSource")
+    page.goto(demo.url)
+    expect(page.get_by_role("alert")).to_have_text(SENTENCE)
+    for button in page.get_by_role("button").all():
+        expect(button).to_be_disabled()
+
+
+def test_the_page_with_the_keyboard(page, demo):
+    page.goto(demo.url)
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    section = card(page, "Server Sent Events")
+    expect(section.get_by_role("log").locator("div").first).to_be_visible()
+    page.keyboard.press("Enter")  # the focus went on to Stop
+    expect(section.get_by_role("status")).to_have_text("stopped")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_the_page_fits(chromium, demo, tmp_path, scheme, width):
+    context = chromium.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page = context.new_page()
+    page.goto(demo.url)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    dark = sum(map(int, re.findall(r"\d+", background)[:3])) < 200
+    assert dark == (scheme == "dark")
+    for button in page.get_by_role("button").all():
+        assert button.bounding_box()["height"] >= 44  # a finger's size
+    context.close()
+
+
+def test_exact_frames(demo):
+    with demo.open("/stream/") as stream:
+        stream.take(2)
+        assert re.match(
+            r": stream\nretry: 3000\ndata: (🚀|🐎|🌅|🦾|🍇) 0\n\ndata: (🚀|🐎|🌅|🦾|🍇) 1\n\n", stream.body.decode()
+        )
+    with demo.open("/time/") as stream:
+        assert stream.next().data.startswith("The server time is: ")
