@@ -143,7 +143,7 @@ class Stream:
         return self.body
 
     def json(self) -> Any:
-        return json.loads(self.read_to_end())
+        return json.loads(self.body or self.read_to_end())
 
     def close(self, *, reset: bool = False) -> None:
         if reset:

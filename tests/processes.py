@@ -1,7 +1,6 @@
 """Servers as real processes: ASGI and WSGI servers on free ports, PostgreSQL and nginx as private instances."""
 
 import contextlib
-import json
 import os
 import pwd
 import shutil
@@ -70,7 +69,7 @@ class Server:
         return get(self.url + path, **options)
 
     def state(self, headers: dict[str, str] | None = None) -> dict[str, Any]:
-        state: dict[str, Any] = json.loads(get(self.url + "/state/", headers=headers).body)
+        state: dict[str, Any] = get(self.url + "/state/", headers=headers).json()
         return state
 
     def wait_closed(self, name: str, count: int = 1) -> None:

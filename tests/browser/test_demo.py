@@ -78,6 +78,11 @@ def test_a_browser_without_eventsource_is_told(page, demo):
         expect(button).to_be_disabled()
 
 
+def test_the_line_for_a_terminal(page, demo):
+    page.goto(demo.url)
+    expect(page.get_by_text(f"curl -N {demo.url}/stream/")).to_be_visible()
+
+
 def test_the_page_with_the_keyboard(page, demo):
     page.goto(demo.url)
     page.keyboard.press("Tab")

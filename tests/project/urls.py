@@ -34,5 +34,11 @@ urlpatterns = [
     path("flood/", views.flood),
     path("transaction/", views.in_transaction),
     path("half-line/", views.half_line),
+    path("emoji/", views.emoji),
+    path("one-and-close/", views.one_and_close),
+    path("ten/", views.ten),
+    path("one/", views.one),
+    path("touching/", views.touching),
+    path("modules/", views.modules),
     path("scope/", views.scope_across_yields),
 ]

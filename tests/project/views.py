@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 import threading
 import time
 from contextvars import ContextVar
@@ -314,3 +315,42 @@ def half_line(request):
         yield " and half\n\n"
 
     return StreamingHttpResponse(body(), content_type="text/event-stream")
+
+
+# For docs/traces.
+
+
+@event_stream
+async def emoji(request):
+    for number in range(1000):
+        yield f"🚀 {number}"
+        await asyncio.sleep(1)
+
+
+def one_and_close(request):
+    """An answer that ends after one message, which is what the question in how-it-works.md describes."""
+    return StreamingHttpResponse(iter([f"retry: 1000\ndata: {time.time():.0f}\n\n"]), content_type="text/event-stream")
+
+
+@event_stream
+async def ten(request):
+    for number in range(10):
+        yield {"number": number}
+
+
+def one(request):
+    return JsonResponse({"number": 0})
+
+
+def touching(request):
+    name = str(request.session.session_key)
+
+    async def body():
+        yield f"data: {name}\n\n"
+        await asyncio.sleep(3600)
+
+    return StreamingHttpResponse(body(), content_type="text/event-stream")
+
+
+def modules(request):
+    return JsonResponse({name: name in sys.modules for name in ("django", "serversent", "channels")})
