@@ -36,9 +36,7 @@ def reconnecting(server: Server, path: str, seconds: float) -> list[str]:
             shown = f" (Last-Event-ID: {last_id})" if last_id else ""
             lines.append(f"{time.monotonic() - begin:5.2f}  GET {path}{shown} -> {stream.status}")
             stream.read_to_end()
-            for line in stream.body.decode().splitlines():
-                if line:
-                    lines.append(f"       {line}")
+            lines += [f"       {line}" for line in stream.body.decode().splitlines() if line]
             if stream.status == 204:
                 lines.append("       204: the browser does not come back")
                 return lines

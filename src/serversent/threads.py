@@ -202,6 +202,11 @@ class ThreadedIterator:
             return
         self._thread.shutdown()
 
+    def __del__(self) -> None:
+        # A response that got lost on its way, under plain Django or WSGI: nobody else can tell.
+        if hasattr(self, "_thread"):
+            self.close()
+
     def _submit(self) -> Future[Any]:
         return self._thread.submit(self._context.run, next, self._iterator, _END)
 
