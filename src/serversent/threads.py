@@ -27,8 +27,9 @@ IDLE_SECONDS = 0.3
 
 _Call = tuple[Future[Any], Callable[[], Any]]
 
-# One for all: it is held for a few instructions, and a lock each would be 56 bytes for each open stream.
-_lock = threading.Lock()
+# One for all: it is held for a few instructions, and a lock each would be 56 bytes for each open stream. Reentrant,
+# because the garbage collector may close a lost stream in the midst of these instructions.
+_lock = threading.RLock()
 
 
 class StreamThread:
@@ -119,18 +120,17 @@ class _SyncStreams:
     """Counts the threads of sync generators in this process."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._open = 0
 
     def enter(self) -> None:
         limit = setting("MAX_SYNC_STREAMS")
-        with self._lock:
+        with _lock:
             if self._open >= limit:
                 raise TooManySyncStreams(limit)
             self._open += 1
 
     def leave(self) -> None:
-        with self._lock:
+        with _lock:
             self._open -= 1
 
 
