@@ -109,15 +109,20 @@ def _take_plain_stream(request: HttpRequest, response: Any) -> StreamDriver:
         closers = [close for close in response._resource_closers if getattr(close, "__self__", None) is not request]
         values = ThreadedIterator(values, tuple(closers))
         response._resource_closers = [close for close in response._resource_closers if close not in closers]
-    name = f"{response.__class__.__name__} at {request.path}"
-    return StreamDriver(values, name=name, encode=functools.partial(_to_bytes, response.charset), end_frame=b"")
+    charset = response.charset.lower()
+    to_bytes = _to_utf8 if charset in ("utf-8", "utf8") else functools.partial(_to_bytes, charset)
+    return StreamDriver(values, name=request.path, encode=to_bytes, end_frame=b"")
 
 
 def _to_bytes(charset: str, chunk: object) -> bytes:
-    """What Django does with a chunk, without the response."""
+    """What Django does with a chunk, without keeping the response for it."""
     if isinstance(chunk, str):
         return chunk.encode(charset)
     return bytes(chunk) if isinstance(chunk, (bytes, memoryview)) else str(chunk).encode(charset)
+
+
+def _to_utf8(chunk: object) -> bytes:
+    return _to_bytes("utf-8", chunk)
 
 
 def _headers(response: HttpResponseBase) -> list[tuple[bytes, bytes]]:

@@ -71,9 +71,10 @@ class Connection:
         try:
             if not self._client_is_gone():
                 await self.write(self._opening)
+            wake = self.wake
             driving = self._driver.attach(self.write)
-            driving.add_done_callback(self.wake)
-            self._gone.add_done_callback(self.wake)
+            driving.add_done_callback(wake)
+            self._gone.add_done_callback(wake)
             while not (driving.done() or self._client_is_gone() or self.draining):
                 self._wake = asyncio.get_running_loop().create_future()
                 await self._wake

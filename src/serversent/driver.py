@@ -72,7 +72,9 @@ class StreamDriver:
     def start(self) -> asyncio.Task[None]:
         """Start the generator, in the context that the driver was made in."""
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run(), context=self._context)
+            self._task = asyncio.get_running_loop().create_task(
+                self._run(), name="serversent-driver", context=self._context
+            )
             self._context = None
         return self._task
 

@@ -20,7 +20,9 @@ FLAGS = [
 ]
 
 
-@pytest.fixture(scope="session")
+# Playwright's sync API keeps an event loop running in this thread, so it must be gone before an async test of another
+# module begins.
+@pytest.fixture(scope="module")
 def chromium():
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=processes.find_program("chromium"), args=FLAGS)
