@@ -69,3 +69,13 @@ def _drain_and_wait(loop: weakref.ref[asyncio.AbstractEventLoop], connections: O
     deadline = time.monotonic() + setting("DRAIN_SECONDS")
     while len(connections) and time.monotonic() < deadline:
         time.sleep(0.01)
+    running = loop()
+    if running is not None and running.is_running():
+        # The ends are handed to the server, which has yet to write them to their sockets.
+        with contextlib.suppress(TimeoutError, RuntimeError):
+            asyncio.run_coroutine_threadsafe(_turn(), running).result(1)
+
+
+async def _turn() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)

@@ -1,5 +1,6 @@
 """Servers stop, and reload, with open streams: they never hang, and each stream gets a proper end."""
 
+import contextlib
 import os
 import re
 import signal
@@ -25,9 +26,12 @@ def open_streams(server):
 
 
 def check_ended(streams, *, retry=True):
+    with contextlib.ExitStack() as stack:
+        for stream in streams.values():
+            stack.enter_context(stream)
+        bodies = {path: stream.read_to_end() for path, stream in streams.items()}
     for path, stream in streams.items():
-        with stream:
-            body = stream.read_to_end()
+        body = bodies[path]
         assert stream.ended, f"{path} was cut: {body[-100:]!r}"
         if retry and path in ("async", "sync", "silent"):
             assert 3000 <= int(re.search(rb"retry: (\d+)\n\Z", body)[1]) <= 6000
