@@ -6,6 +6,7 @@ The server is played here, because no real one can be stopped at these points.
 import asyncio
 import gc
 import threading
+from contextlib import suppress
 
 import pytest
 from django.core.handlers.asgi import ASGIRequest
@@ -13,6 +14,7 @@ from django.core.signals import request_finished
 from django.http import HttpResponse, StreamingHttpResponse
 from django.test import override_settings
 from django.urls import path
+from django.views import View
 
 from serversent import EventStreamResponse, event_stream
 from serversent.asgi import ASGIHandler
@@ -89,7 +91,88 @@ async def slow_view(request):
         closed.append("view")
 
 
+class Source:
+    """An async iterable with a sync ``close()``, as memory streams and clients of other services have it."""
+
+    def __init__(self):
+        entered.append("source")
+        self.left = 3
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        if "source" in closed:
+            raise RuntimeError("the source was closed")
+        self.left -= 1
+        if self.left < 0:
+            raise StopAsyncIteration
+        return b"data: tick\n\n"
+
+    def close(self):
+        closed.append("source")
+
+
+def closeable(request):
+    return StreamingHttpResponse(Source(), content_type="text/event-stream")
+
+
+def late_reader(request):
+    async def body():
+        await asyncio.sleep(0.05)
+        uploaded = request.FILES["f"].read() if request.content_type.startswith("multipart") else request.body
+        yield b"data: %s\n\n" % uploaded
+
+    return StreamingHttpResponse(body(), content_type="text/event-stream")
+
+
+async def late_reader_of_ours(request):
+    async def body():
+        await asyncio.sleep(0.05)
+        yield request.body.decode()
+
+    return EventStreamResponse(body())
+
+
+@event_stream(methods=["POST"])
+async def late_file(request):
+    await asyncio.sleep(0.4)
+    yield request.FILES["f"].read().decode()
+
+
+def with_cookie(request):
+    response = plain(request)
+    response.set_cookie("a", "b")
+    return response
+
+
+@event_stream
+async def cancelled(request):
+    yield "tick"
+    raise asyncio.CancelledError
+
+
+class late_stream(View):
+    """A view that goes on working after the server gave up on its request, and makes a stream then."""
+
+    async def get(self, request):
+        entered.append("late")
+        with suppress(asyncio.CancelledError):
+            await gate["late"].wait()
+        try:
+            return await ticks(request)
+        finally:
+            closed.append("late")
+
+
 urlpatterns = [
+    path("closeable/", closeable),
+    path("late-reader/", late_reader),
+    path("late-reader-of-ours/", late_reader_of_ours),
+    path("late-file/", late_file),
+    path("with-cookie/", with_cookie),
+    path("cancelled/", cancelled),
+    path("late-stream/", late_stream.as_view()),
     path("ticks/", ticks),
     path("slow-start/", slow_start),
     path("sync/", sync_ticks),
@@ -133,18 +216,18 @@ def wrapping(get_response):
 class Server:
     """One request, as a server would run it."""
 
-    def __init__(self, path, method="GET"):
+    def __init__(self, path, method="GET", body=b"", content_type="text/plain"):
         self.scope = {
             "type": "http",
             "method": method,
             "path": path,
-            "headers": [],
+            "headers": [(b"content-type", content_type.encode()), (b"content-length", b"%d" % len(body))],
             "query_string": b"",
             "http_version": "1.1",
             "server": ("127.0.0.1", 80),
         }
         self.messages = asyncio.Queue()
-        self.messages.put_nowait({"type": "http.request", "body": b"", "more_body": False})
+        self.messages.put_nowait({"type": "http.request", "body": body, "more_body": False})
         self.receiving = 0
         self.receive_cancelled = False
         self.sent = []
@@ -387,6 +470,63 @@ async def test_the_request_does_not_live_on_with_a_plain_stream(application):
     assert len(requests_and_responses()) <= len(before)
     server.disconnect()
     await finish(task)
+
+
+MULTIPART = b'--x\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\nsent\r\n--x--\r\n'
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type"),
+    [
+        ("/late-reader/", "text/plain"),
+        ("/late-reader-of-ours/", "text/plain"),
+        ("/late-reader/", "multipart/form-data; boundary=x"),
+        ("/late-file/", "multipart/form-data; boundary=x"),
+    ],
+)
+async def test_the_body_of_a_request_can_be_read_after_the_hand_off(application, path, content_type):
+    body = MULTIPART if "multipart" in content_type else b"sent"
+    server = Server(path, "POST", body, content_type)
+    await finish(asyncio.create_task(server.run(application)))
+    assert b"data: sent\n\n" in server.body
+
+
+async def test_a_source_is_closed_when_the_stream_is_over_and_not_before(application):
+    server = Server("/closeable/")
+    await finish(asyncio.create_task(server.run(application)))
+    assert server.body == b"data: tick\n\n" * 3
+    assert closed == ["source"]
+
+
+async def test_head_keeps_the_cookies(application):
+    server = Server("/with-cookie/", "HEAD")
+    await finish(asyncio.create_task(server.run(application)))
+    assert (b"Set-Cookie", b"a=b; Path=/") in server.sent[0]["headers"]
+
+
+async def test_a_generator_that_is_cancelled_from_within_is_logged(application, caplog):
+    server = Server("/cancelled/")
+    await finish(asyncio.create_task(server.run(application)))
+    assert server.sent[-1]["more_body"] is False
+    assert "tests.test_handoff.cancelled was cancelled from within" in caplog.text
+
+
+# Django 5.2 leaves the file of the body open when a request is cancelled.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore:Unclosed file:ResourceWarning")
+async def test_a_stream_that_is_made_after_the_server_gave_up(application):
+    gate["late"] = asyncio.Event()
+    server = Server("/late-stream/")
+    task = asyncio.create_task(server.run(application))
+    while not entered:
+        await asyncio.sleep(0)
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await finish(task)
+    gate["late"].set()
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while "late" not in closed or "ticks" not in closed:
+            await asyncio.sleep(0)
+    gc.collect()
 
 
 async def test_other_responses_are_django_s(application):

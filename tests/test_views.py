@@ -3,6 +3,8 @@
 import asyncio
 import gc
 import json
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -154,6 +156,49 @@ def test_a_threaded_iterator_that_is_not_started_frees_its_place():
         for _ in range(3):
             ThreadedIterator(iter([])).close()
             wait_for(lambda: "serversent-stream" not in [thread.name for thread in threading.enumerate()])
+
+
+def test_a_place_is_free_again_when_the_system_has_no_thread(monkeypatch):
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    with override_settings(SERVERSENT={"MAX_SYNC_STREAMS": 1}):
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", start)
+            for _ in range(3):
+                with pytest.raises(RuntimeError, match="can't start new thread"):
+                    sync_numbers(RequestFactory().get("/"))
+                gc.collect()
+        response = sync_numbers(RequestFactory().get("/"))
+        assert response.status_code == 200
+        response.close()
+
+
+LOST_STREAMS = """
+import gc, django
+from django.conf import settings
+settings.configure(); django.setup()
+from django.test import RequestFactory
+from serversent import event_stream
+
+@event_stream
+def fails(request):
+    raise ValueError
+    yield
+
+gc.set_threshold(5)
+for _ in range(1500):
+    try:
+        fails(RequestFactory().get("/"))
+    except ValueError as error:
+        error.cycle = error
+"""
+
+
+def test_the_garbage_collector_may_close_lost_streams_anywhere():
+    """Also in a thread that is just starting, while the one that starts it waits."""
+    environment = {"PATH": "", "PYTHONPATH": ":".join(filter(None, sys.path))}
+    subprocess.run([sys.executable, "-c", LOST_STREAMS], check=True, env=environment, timeout=120)
 
 
 def test_a_sync_generator_runs_on_one_thread_in_one_context():

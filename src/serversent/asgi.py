@@ -17,7 +17,7 @@ from django.http.response import HttpResponseBase
 from .connection import opening_frame
 from .driver import StreamDriver
 from .errors import TooManySyncStreams
-from .handoff import Handoff, handoff_of
+from .handoff import Handoff, handoff_of, keep_body
 from .response import EventStreamResponse, set_stream_headers, too_many_streams
 from .servers import Message, Send
 from .threads import ThreadedIterator
@@ -54,10 +54,10 @@ class ASGIHandler(DjangoASGIHandler):
     # Django calls one of these two around the view, inside all middleware.
 
     async def _get_response_async(self, request: HttpRequest) -> HttpResponseBase:
-        return _marked(await super()._get_response_async(request))  # type: ignore[misc]
+        return _marked(request, await super()._get_response_async(request))  # type: ignore[misc]
 
     def _get_response(self, request: HttpRequest) -> HttpResponseBase:
-        return _marked(super()._get_response(request))  # type: ignore[misc]
+        return _marked(request, super()._get_response(request))  # type: ignore[misc]
 
     async def run_get_response(self, request: HttpRequest) -> Any:
         response: Any = await super().run_get_response(request)
@@ -92,26 +92,53 @@ class ASGIHandler(DjangoASGIHandler):
 def _take_stream(request: HttpRequest, response: Any) -> tuple[StreamDriver, bytes] | HttpResponse | None:
     """Return the stream of a response and its opening, or a response instead, or ``None``: Django serves it."""
     if request.method == "HEAD":
-        return HttpResponse(status=response.status_code, headers=dict(response.headers))
-    if isinstance(response, EventStreamResponse):
-        return (response.detach(), opening_frame()) if response.body_is_ours else None
-    try:
-        return _take_plain_stream(request, response), b""
-    except TooManySyncStreams as error:
-        return too_many_streams(error)
+        return _instead_of(response, HttpResponse(status=response.status_code, headers=dict(response.headers)))
+    if not isinstance(response, EventStreamResponse):
+        try:
+            return _take_plain_stream(request, response), b""
+        except TooManySyncStreams as error:
+            return _instead_of(response, too_many_streams(error))
+    if not response.body_is_ours:
+        return None
+    driver = response.detach()
+    driver.close_with(*_take_closers(response, lambda close: close == request.close and _has_files(request)))
+    return driver, opening_frame()
 
 
 def _take_plain_stream(request: HttpRequest, response: Any) -> StreamDriver:
     """Take somebody's own frames out of a plain response. They are sent as they are."""
-    values = response._iterator
-    if not response.is_async:
-        # Closed where it runs, in its thread, and not by Django when the request is finished.
-        closers = [close for close in response._resource_closers if getattr(close, "__self__", None) is not request]
-        values = ThreadedIterator(values, tuple(closers))
-        response._resource_closers = [close for close in response._resource_closers if close not in closers]
+
+    def belongs_to_stream(close: Callable[[], Any]) -> bool:
+        return close != request.close or _has_files(request)
+
     charset = response.charset.lower()
     to_bytes = _to_utf8 if charset in ("utf-8", "utf8") else functools.partial(_to_bytes, charset)
-    return StreamDriver(values, name=request.path, encode=to_bytes, end_frame=b"")
+    values = response._iterator
+    closers: tuple[Callable[[], Any], ...] = ()
+    if response.is_async:
+        closers = _take_closers(response, belongs_to_stream)
+    else:
+        # These are closed where the iterator runs, in its thread.
+        values = ThreadedIterator(values)
+        values.close_with(*_take_closers(response, belongs_to_stream))
+    return StreamDriver(values, name=request.path, encode=to_bytes, end_frame=b"", closers=closers)
+
+
+def _take_closers(response: Any, belongs: Callable[[Callable[[], Any]], bool]) -> tuple[Callable[[], Any], ...]:
+    """Take away from a response what must not be closed when the request is finished, but when the stream is."""
+    taken = tuple(close for close in response._resource_closers if belongs(close))
+    response._resource_closers = [close for close in response._resource_closers if close not in taken]
+    return taken
+
+
+def _has_files(request: HttpRequest) -> bool:
+    """Whether the request has uploaded files, which its ``close()`` closes."""
+    return bool(getattr(request, "_files", None))
+
+
+def _instead_of(response: Any, other: HttpResponse) -> HttpResponse:
+    other.cookies = response.cookies
+    return other
 
 
 def _to_bytes(charset: str, chunk: object) -> bytes:
@@ -131,9 +158,10 @@ def _headers(response: HttpResponseBase) -> list[tuple[bytes, bytes]]:
     return headers
 
 
-def _marked(response: HttpResponseBase) -> HttpResponseBase:
+def _marked(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
     if _is_stream(response):
         set_stream_headers(response)
+        keep_body(request)
     return response
 
 

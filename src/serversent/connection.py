@@ -31,8 +31,9 @@ def opening_frame() -> bytes:
 class Connection:
     """Serves one stream to one client, until either ends or the server stops.
 
-    Three tasks meet here: the request's own (``serve``) waits, sends heartbeats and ends the response; the driver's
-    runs the generator and writes its frames; the server's tells by ``gone`` that the client has left.
+    Three tasks meet here: the request's own (``serve``) waits and ends the response; the driver's runs the generator
+    and writes its frames; the server's tells by ``gone`` that the client has left. A heartbeat is a short task of its
+    own: to a client that does not read it may wait for ever, and nobody may wait for it.
     """
 
     __slots__ = (
@@ -56,7 +57,7 @@ class Connection:
         self._driver = driver
         self._opening = opening
         self._wake: asyncio.Future[None] | None = None
-        self._heartbeat: asyncio.Future[None] | None = None  # set while a heartbeat is being sent
+        self._heartbeat: asyncio.Task[None] | None = None  # set while a heartbeat is being sent
         self._writing = False
         self._frames = 0
         self._written_at = time.monotonic()
@@ -78,8 +79,6 @@ class Connection:
             while not (driving.done() or self._client_is_gone() or self.draining):
                 self._wake = asyncio.get_running_loop().create_future()
                 await self._wake
-                if self._silent_seconds() >= setting("HEARTBEAT_SECONDS"):
-                    await self._send_heartbeat()
             await self._finish(setting("DRAIN_SECONDS"))
         except asyncio.CancelledError:
             # The server gives up on us (Daphne when it stops): a proper end of the body is all there is time for.
@@ -88,6 +87,7 @@ class Connection:
             raise
         finally:
             self._gone.remove_done_callback(self.wake)
+            self._cancel_heartbeat()
             connections.discard(self)
 
     async def write(self, frame: bytes) -> None:
@@ -114,34 +114,34 @@ class Connection:
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
-    def wake_if_silent(self, seconds: float) -> None:
-        if self._silent_seconds() >= seconds and not self._writing:
-            self.wake()
+    def beat_if_silent(self, seconds: float) -> None:
+        """Send a heartbeat after so many seconds of silence, unless a frame, or a heartbeat, waits for the socket."""
+        if self._writing or self._heartbeat is not None or time.monotonic() - self._written_at < seconds:
+            return
+        # In the middle of a line of somebody's own bytes a comment would become part of it.
+        if self._at_line_start:
+            self._heartbeat = asyncio.get_running_loop().create_task(self._send_heartbeat())
 
     def drain(self) -> None:
         """End the stream because the server stops; its client is asked to come back."""
         self.draining = True
         self.wake()
 
-    def _silent_seconds(self) -> float:
-        return time.monotonic() - self._written_at
-
     async def _send_heartbeat(self) -> None:
-        # In the middle of a line of somebody's own bytes a comment would become part of it.
-        if self._writing or not self._at_line_start:
-            return
-        self._heartbeat = asyncio.get_running_loop().create_future()
         try:
             await self._send({"type": "http.response.body", "body": HEARTBEAT_FRAME, "more_body": True})
         except Exception as error:
             self._leave(error)
-        finally:
-            self._heartbeat.set_result(None)
-            self._heartbeat = None
         self._written_at = time.monotonic()
+        self._heartbeat = None
+
+    def _cancel_heartbeat(self) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.cancel()
 
     async def _finish(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
+        self._cancel_heartbeat()
         self._driver.cancel()
         await self._driver.wait_closed(seconds)
         await self._end_response(deadline - time.monotonic())
@@ -213,7 +213,7 @@ class OpenConnections:
     def _look(self) -> None:
         seconds = setting("HEARTBEAT_SECONDS")
         for connection in self._connections:
-            connection.wake_if_silent(seconds)
+            connection.beat_if_silent(seconds)
         self._look_later()
 
 

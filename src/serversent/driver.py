@@ -29,12 +29,14 @@ class StreamDriver:
     """Runs the generator of one stream and hands each frame to ``write``, one at a time.
 
     A frame is handed over only when the one before was written: the generator goes at the pace of its client.
-    ``encode`` makes a frame of a value, ``end_frame`` follows the last one, ``name`` is for the log.
+    ``encode`` makes a frame of a value, ``end_frame`` follows the last one, ``closers`` are called when the generator
+    is closed, ``name`` is for the log.
     """
 
     __slots__ = (
         "_attached",
         "_cancelled",
+        "_closers",
         "_context",
         "_encode",
         "_end_frame",
@@ -55,11 +57,13 @@ class StreamDriver:
         encode: Callable[[Any], bytes] = encode,
         end_frame: bytes = END_FRAME,
         hold_connection: bool = False,
+        closers: tuple[Callable[[], Any], ...] = (),
     ) -> None:
         self.name = name
         self._values = values
         self._encode = encode
         self._end_frame = end_frame
+        self._closers = closers
         self._thread = StreamThread(None if hold_connection else IDLE_SECONDS)
         self._context: contextvars.Context | None = contextvars.copy_context()
         self._task: asyncio.Task[None] | None = None
@@ -143,15 +147,28 @@ class StreamDriver:
                         await self._write(frame)  # type: ignore[misc]
                     await self._deliver(self._end_frame)
                 finally:
-                    await _aclose(self._values)
-        except asyncio.CancelledError:
-            if not self._cancelled:
+                    await self._close()
+        except asyncio.CancelledError as error:
+            if not self._cancelled:  # by something that the generator awaits, or by the end of the loop
+                logger.error("The stream %s was cancelled from within", self.name, exc_info=error)
                 raise
         except Exception as error:
             await self._fail(error)
         finally:
             self._tell_started(None)
             self._thread.shutdown()
+
+    async def _close(self) -> None:
+        try:
+            await _aclose(self._values)
+        finally:
+            closers, self._closers = self._closers, ()
+            for close in closers:
+                close()
+
+    def close_with(self, *closers: Callable[[], Any]) -> None:
+        """Call these too when the generator is closed."""
+        self._closers += closers
 
     async def _deliver(self, frame: bytes) -> None:
         if self._write is None:

@@ -80,8 +80,11 @@ class ServerSentEvent:
                 raise InvalidEvent(field, 'a block without data is dropped by clients; pass data="" if none is meant')
             if retry is None and comment is None:
                 raise InvalidEvent("data", "an event needs data, or a retry or comment on its own")
-        for name, value in (("data", text), ("event", event), ("id", id), ("retry", retry), ("comment", comment)):
-            object.__setattr__(self, name, value)
+        object.__setattr__(self, "data", text)
+        # Of a member of an enum, its value: formatting would give its name.
+        for name, given in (("event", event), ("id", id), ("comment", comment)):
+            object.__setattr__(self, name, None if given is None else str.__str__(given))
+        object.__setattr__(self, "retry", None if retry is None else int(retry))
 
 
 def _check_text(field: str, value: object) -> None:

@@ -1,10 +1,11 @@
 """The hand-off of one request: a stream is kept while Django works, armed once its headers are sent, then served."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from django.http import HttpRequest
+from django.http import HttpRequest, RawPostDataException
 
 from .conf import setting
 from .connection import Connection
@@ -13,9 +14,11 @@ from .driver import StreamDriver
 from .response import EventStreamResponse
 from .servers import Message, Send
 
-__all__ = ["Handoff", "handoff_of", "keep_until_served"]
+__all__ = ["Handoff", "handoff_of", "keep_body", "keep_until_served"]
 
 _SCOPE_KEY = "serversent.handoff"
+
+_FORM_TYPES = ("multipart/form-data", "application/x-www-form-urlencoded")
 
 
 class Handoff:
@@ -26,7 +29,7 @@ class Handoff:
     disconnect to a call that is made after a cancelled one.
     """
 
-    __slots__ = ("_body_received", "_disconnect", "_driver", "_kept", "_opening", "_receive")
+    __slots__ = ("_body_received", "_closed", "_disconnect", "_driver", "_kept", "_opening", "_receive")
 
     def __init__(self, receive: Callable[[], Awaitable[Message]]) -> None:
         self._receive = receive
@@ -35,6 +38,7 @@ class Handoff:
         self._kept: list[EventStreamResponse] = []
         self._driver: StreamDriver | None = None
         self._opening: bytes | None = None  # set once the stream is armed
+        self._closed = False  # the server gave up on the request, and Django's work on it may still go on
 
     def scope(self, scope: Mapping[str, Any]) -> dict[str, Any]:
         return {**scope, _SCOPE_KEY: self}
@@ -54,11 +58,16 @@ class Handoff:
     def keep(self, response: EventStreamResponse) -> None:
         """Close the response's stream at the end, should it not be served: replaced, raised over, client gone."""
         response.is_kept = True
-        self._kept.append(response)
+        if self._closed:
+            response.close_stream()
+        else:
+            self._kept.append(response)
 
     def take(self, driver: StreamDriver) -> None:
         """Own a stream from here on: it is closed with the request unless it is armed and served."""
         self._driver = driver
+        if self._closed:
+            driver.cancel()
 
     def arm(self, opening: bytes) -> None:
         """Serve the stream when Django is done with the request. Its headers are sent."""
@@ -74,6 +83,7 @@ class Handoff:
 
     async def close(self) -> None:
         """Leave nothing behind, wherever the request ended."""
+        self._closed = True
         if self._disconnect is not None:
             self._disconnect.cancel()
         await self._close_kept()
@@ -97,3 +107,14 @@ def keep_until_served(request: HttpRequest, response: EventStreamResponse) -> No
     handoff = handoff_of(request)
     if handoff is not None:
         handoff.keep(response)
+
+
+def keep_body(request: HttpRequest) -> None:
+    """Read the body of a request whose stream may ask for it later: Django closes it with the request."""
+    if request.method in ("GET", "HEAD"):
+        return
+    with contextlib.suppress(RawPostDataException):  # the view reads it itself, as a stream
+        if request.content_type in _FORM_TYPES:
+            request.POST  # noqa: B018
+        else:
+            request.body  # noqa: B018

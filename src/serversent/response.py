@@ -18,6 +18,7 @@ from .connection import HEARTBEAT_FRAME, opening_frame
 from .driver import StreamDriver
 from .errors import AsyncStreamUnderWSGI, TooManySyncStreams
 from .event import END_FRAME, encode, encode_text
+from .jsontext import to_text
 from .threads import ThreadedIterator
 
 __all__ = ["EventStreamResponse", "headers_alone", "set_stream_headers", "too_many_streams"]
@@ -190,7 +191,7 @@ def _encode_yielded(name: str, value: Any) -> bytes:
     if isinstance(value, str):
         if value.endswith("\n\n") and _FRAMED.match(value):
             _warn_framed_once(name)
-        return encode_text(value)
+        return encode_text(value if type(value) is str else to_text(value))
     return encode(value)
 
 

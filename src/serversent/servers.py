@@ -49,20 +49,22 @@ class _DaphneSend:
     def __init__(self, send: Send, request: Any) -> None:
         self._send = send
         self._request = request
+        self._channel = request.channel  # Twisted takes it off a request that is over
         self._may_write = asyncio.Event()
         self._may_write.set()
         request.registerProducer(self, True)
 
     async def __call__(self, message: Message) -> None:
-        if not message.get("more_body", False) and self._request.channel is not None:
+        if message.get("more_body", False):
+            await self._send(message)
+            await self._may_write.wait()
+            return
+        if getattr(self._request, "channel", None) is not None:
             self._request.unregisterProducer()
         await self._send(message)
-        if not self._may_write.is_set():
-            await self._may_write.wait()
 
     def abort(self) -> None:
-        if self._request.channel is not None:
-            self._request.channel.forceAbortClient()
+        self._channel.forceAbortClient()
 
     def pauseProducing(self) -> None:  # noqa: N802
         self._may_write.clear()

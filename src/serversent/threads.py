@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import logging
@@ -59,11 +60,21 @@ class StreamThread:
                 raise RuntimeError("the stream is over")
             if self._calls is None:
                 self._calls = queue.SimpleQueue()
-            if not self._running:
-                threading.Thread(target=self._work, args=(self._calls,), name="serversent-stream", daemon=True).start()
-                self._running = True
             self._calls.put((future, functools.partial(fn, *args, **kwargs)))
+            starts = not self._running
+            self._running = True
+        if starts:
+            self._start(self._calls)
         return future
+
+    def _start(self, calls: "queue.SimpleQueue[_Call | None]") -> None:
+        # Outside the lock: start() waits for the thread, in which the garbage collector may want the lock.
+        try:
+            threading.Thread(target=self._work, args=(calls,), name="serversent-stream", daemon=True).start()
+        except RuntimeError:  # the system has no more threads, or the interpreter is shutting down
+            with _lock:
+                self._running = False
+            raise
 
     def shutdown(self) -> None:
         """Let the thread end after the calls it has. Never waits: what runs may sleep for long."""
@@ -147,13 +158,14 @@ class ThreadedIterator:
     ``next_within``.
     """
 
-    def __init__(self, iterator: Iterator[Any], closers: tuple[Callable[[], Any], ...] = ()) -> None:
+    def __init__(self, iterator: Iterator[Any]) -> None:
         _sync_streams.enter()
         self._thread = StreamThread(None, on_end=_sync_streams.leave)
         self._context = contextvars.copy_context()
         self._iterator = iterator
-        self._closers = closers or ((iterator.close,) if hasattr(iterator, "close") else ())
+        self._closers: tuple[Callable[[], Any], ...] = (iterator.close,) if hasattr(iterator, "close") else ()
         self._step: Future[Any] | None = None
+        self._closed = False
 
     def start(self, seconds: float) -> None:
         """Run up to the first value, but wait at most ``seconds`` for it. Raises what the iterator raises."""
@@ -163,6 +175,7 @@ class ThreadedIterator:
         except FutureTimeoutError:
             return
         if error := self._step.exception():
+            self._step = None  # a cycle: the error's traceback leads here
             self.close()
             raise error
 
@@ -173,9 +186,9 @@ class ThreadedIterator:
         try:
             value = self._step.result(timeout=seconds)
         except FutureTimeoutError:
-            if self._step.done():
-                raise  # the iterator's own
-            return False, None
+            if not self._step.done():
+                return False, None
+            value = self._step.result()  # it came meanwhile, or the error is the iterator's own
         self._step = None
         if value is _END:
             raise StopIteration
@@ -194,17 +207,22 @@ class ThreadedIterator:
     async def aclose(self) -> None:
         self.close()
 
+    def close_with(self, *closers: Callable[[], Any]) -> None:
+        """Call these too when the iterator is closed."""
+        self._closers += closers
+
     def close(self) -> None:
         """Close the iterator on its thread, after the step that runs; do not wait for it."""
-        try:
-            self._thread.submit(self._context.run, self._close)
-        except RuntimeError:
+        if self._closed:
             return
+        self._closed = True
+        with contextlib.suppress(RuntimeError):  # the system has no more threads: then its place is free at least
+            self._thread.submit(self._context.run, self._close)
         self._thread.shutdown()
 
     def __del__(self) -> None:
         # A response that got lost on its way, under plain Django or WSGI: nobody else can tell.
-        if hasattr(self, "_thread"):
+        if hasattr(self, "_closed"):
             self.close()
 
     def _submit(self) -> Future[Any]:

@@ -10,7 +10,7 @@ from django.http.response import HttpResponseBase
 
 from .errors import TooManySyncStreams
 from .event import END_ID
-from .handoff import keep_until_served
+from .handoff import keep_body, keep_until_served
 from .response import EventStreamResponse, headers_alone, too_many_streams
 from .wsgi import check_wsgi, is_wsgi
 
@@ -18,8 +18,6 @@ __all__ = ["event_stream"]
 
 # Headers wait this long for the first event: an exception before it is still an ordinary error page.
 FIRST_EVENT_SECONDS = 0.25
-
-_FORM_TYPES = ("multipart/form-data", "application/x-www-form-urlencoded")
 
 View = Callable[..., Any]
 
@@ -85,7 +83,7 @@ class _GeneratorView:
             return headers_alone()
         if is_wsgi(request):
             check_wsgi(request, self)
-        _keep_body(request)
+        keep_body(request)
         try:
             response = EventStreamResponse(
                 self.view(*args, **kwargs),
@@ -145,13 +143,3 @@ class _EveryDatabase(set[str]):
 def last_event_id(request: HttpRequest) -> str:
     """Return the id that the client saw last, from the header or, where it cannot set one, the query string."""
     return request.META.get("HTTP_LAST_EVENT_ID") or request.GET.get("lastEventId") or ""
-
-
-def _keep_body(request: HttpRequest) -> None:
-    # Django closes the body when the request is finished, which is before most of the generator runs.
-    if request.method in ("GET", "HEAD"):
-        return
-    if request.content_type in _FORM_TYPES:
-        request.POST  # noqa: B018
-    else:
-        request.body  # noqa: B018

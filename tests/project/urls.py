@@ -40,5 +40,6 @@ urlpatterns = [
     path("one/", views.one),
     path("touching/", views.touching),
     path("modules/", views.modules),
+    path("big-then-silent/", views.big_then_silent),
     path("scope/", views.scope_across_yields),
 ]

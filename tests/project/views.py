@@ -317,6 +317,13 @@ def half_line(request):
     return StreamingHttpResponse(body(), content_type="text/event-stream")
 
 
+@event_stream
+async def big_then_silent(request):
+    with noted("big-then-silent"):
+        yield "x" * 20_000_000
+        await asyncio.sleep(3600)
+
+
 # For docs/traces.
 
 

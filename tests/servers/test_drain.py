@@ -107,3 +107,15 @@ def test_a_client_that_does_not_read_does_not_hold_the_server(kind, server_folde
         assert server.state()["flooded"] < 200  # of 100 kB: the buffers, and no more
         server.process.terminate()
         server.process.wait(STOP_SECONDS)
+
+
+@pytest.mark.parametrize("kind", ["daphne", "uvicorn-httptools", "uvicorn-h11"])
+def test_a_heartbeat_that_waits_for_a_client_does_not_hold_the_server(kind, server_folder, sqlite_file):
+    environment = {"TEST_SQLITE": sqlite_file, "TEST_SERVERSENT": '{"DRAIN_SECONDS": 1, "HEARTBEAT_SECONDS": 0.1}'}
+    with serve(kind, server_folder, environment=environment) as server:
+        with server.open("/big-then-silent/") as stream:
+            wait_for(lambda: server.state()["started"] == ["big-then-silent"])
+            time.sleep(1)  # ten heartbeats fall due, behind megabytes that nobody reads
+            server.process.terminate()
+            server.process.wait(STOP_SECONDS)
+            assert not stream.ended

@@ -2,6 +2,7 @@
 
 import datetime
 import decimal
+import enum
 import time
 import uuid
 
@@ -142,6 +143,24 @@ def test_anything_but_text_is_json():
     assert encode([identity, moment, decimal.Decimal("1.5"), gettext_lazy("x")]) == (
         b'data: ["00000000-0000-0000-0000-000000000001", "2030-01-02T00:00:00Z", "1.5", "x"]\n\n'
     )
+
+
+class Kind(str, enum.Enum):  # noqa: UP042
+    UPDATED = "updated"
+
+
+class Delay(int, enum.Enum):
+    SLOW = 9000
+
+
+def test_members_of_enums_are_their_values():
+    event = ServerSentEvent(Kind.UPDATED, event=Kind.UPDATED, id=Kind.UPDATED, retry=Delay.SLOW, comment=Kind.UPDATED)
+    assert encode(event) == b": updated\nretry: 9000\nevent: updated\nid: updated\ndata: updated\n\n"
+    assert encode(Kind.UPDATED) == b"data: updated\n\n"
+
+
+def test_lazy_text_is_text():
+    assert encode(gettext_lazy("x")) == b"data: x\n\n"
 
 
 def test_the_end():
