@@ -231,6 +231,7 @@ class Server:
         self.receiving = 0
         self.receive_cancelled = False
         self.sent = []
+        self.tried = []
         self.changed = asyncio.Condition()
         self.before_headers = None  # awaited before the headers are taken
         self.send_error = None
@@ -247,6 +248,7 @@ class Server:
             self.receiving -= 1
 
     async def send(self, message):
+        self.tried.append(message["type"])
         if message["type"] == "http.response.start" and self.before_headers:
             await self.before_headers()
         if self.send_error:
@@ -345,6 +347,7 @@ async def test_3_the_client_leaves_while_the_headers_are_sent(application, path)
 
     server.before_headers = leave
     await finish(asyncio.create_task(server.run(application)))
+    assert server.tried == ["http.response.start"]
     assert server.sent == []
 
 
@@ -407,6 +410,7 @@ async def test_9_send_says_by_an_error_that_the_client_is_gone(application, path
     server = Server(path)
     server.send_error = error
     await finish(asyncio.create_task(server.run(application)))
+    assert server.tried == ["http.response.start"]  # no body without headers
     server = Server(path)
     task = asyncio.create_task(server.run(application))
     await server.until(lambda: b"data: tick" in server.body)
