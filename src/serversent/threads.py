@@ -76,6 +76,10 @@ class StreamThread:
                 self._running = False
             raise
 
+    @property
+    def is_running(self) -> bool:
+        return self._running
+
     def shutdown(self) -> None:
         """Let the thread end after the calls it has. Never waits: what runs may sleep for long."""
         with _lock:
@@ -221,9 +225,14 @@ class ThreadedIterator:
         self._thread.shutdown()
 
     def __del__(self) -> None:
-        # A response that got lost on its way, under plain Django or WSGI: nobody else can tell.
-        if hasattr(self, "_closed"):
+        # A response that got lost on its way, under plain Django or WSGI: nobody else can tell. The garbage collector
+        # calls this anywhere, also inside Thread.start() with its locks: no thread may be started here.
+        if not hasattr(self, "_closed"):
+            return
+        if self._thread.is_running:
             self.close()
+        else:
+            self._thread.shutdown()
 
     def _submit(self) -> Future[Any]:
         return self._thread.submit(self._context.run, next, self._iterator, _END)
