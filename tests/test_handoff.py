@@ -524,9 +524,12 @@ async def test_a_stream_that_is_made_after_the_server_gave_up(application):
     while not entered:
         await asyncio.sleep(0)
     task.cancel()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    gate["late"].set()
+    server.disconnect()  # where the view has swallowed the cancellation, the stream is served till now
     with suppress(asyncio.CancelledError):
         await finish(task)
-    gate["late"].set()
     async with asyncio.timeout(DEADLINE_SECONDS):
         while "late" not in closed:  # and the stream, if its generator was entered at all: nothing_left() waits for it
             await asyncio.sleep(0)
