@@ -20,7 +20,8 @@ def test_events_arrive_one_by_one(server, path):
         events = stream.take(4)
         assert time.monotonic() - begin < 10  # the generator never ends: nothing waits for its end
     numbers = [json.loads(event.data) for event in events]
-    assert numbers == [0, 1, 2, 3] if path.startswith("plain") else [{"number": number} for number in range(4)]
+    expected = [0, 1, 2, 3] if path.startswith("plain") else [{"number": number} for number in range(4)]
+    assert numbers == expected
     assert [event.id for event in events] == [""] * 4
 
 
