@@ -14,6 +14,7 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from .load import Load, free_port, wait_for_port
 
@@ -38,96 +39,113 @@ def pss_bytes(pid: int) -> int:
     raise RuntimeError("no Pss in smaps_rollup")
 
 
-async def measure(contender: str, path: str, *, connections: int, events: int, interval: float) -> dict[str, float]:
-    port = free_port()
-    server = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "uvicorn",
-            "--port",
-            str(port),
-            "--log-level",
-            "warning",
-            "benchmarks.server:application",
-        ],
-        env={**os.environ, "CONTENDER": contender},
-    )
+class Contender:
+    """One server process with its open connections, and what was measured of it."""
+
+    def __init__(self, name: str, contender: str, path: str) -> None:
+        self.name = name
+        port = free_port()
+        command = [sys.executable, "-m", "uvicorn", "--port", str(port), "--log-level", "warning"]
+        self._server = subprocess.Popen(
+            [*command, "benchmarks.server:application"], env={**os.environ, "CONTENDER": contender}
+        )
+        self._port = port
+        self._load = Load(port, path)
+        self.cpu_us: list[float] = []  # per delivery, one figure for each round; the clock has ticks of 10 ms
+        self.latencies: list[float] = []
+        self.memory_bytes = 0.0
+
+    async def connect(self, connections: int) -> None:
+        await wait_for_port(self._port)
+        await self._load.connect(10)  # what is loaded by the first requests belongs to no connection
+        await self._load.publish(1, 0)
+        await self._load.delivered(10)
+        await self._load.close()
+        await self._load.ask("/collect/")
+        before = pss_bytes(self._server.pid)
+        self._load = Load(self._port, self._load.path.decode())
+        await self._load.connect(connections)
+        await self._deliver(10, 0.1)  # warm
+        await self._load.ask("/collect/")
+        self.memory_bytes = (pss_bytes(self._server.pid) - before) / connections
+
+    async def round(self, events: int, interval: float) -> None:
+        cpu = cpu_seconds(self._server.pid)
+        latencies = await self._deliver(events, interval)
+        cpu = cpu_seconds(self._server.pid) - cpu
+        self.cpu_us.append(cpu / len(latencies) * 1e6)
+        self.latencies += latencies
+
+    async def _deliver(self, events: int, interval: float) -> list[float]:
+        self._load.latencies.clear()
+        await self._load.publish(events, interval)
+        await self._load.delivered(self._load.opened * events)
+        return list(self._load.latencies)
+
+    def stop(self) -> None:
+        self._server.kill()
+        self._server.wait()
+
+    def row(self) -> dict[str, Any]:
+        percentiles = statistics.quantiles(self.latencies, n=100)
+        return {
+            "cpu_us_per_delivery": statistics.fmean(self.cpu_us),
+            "cpu_us_per_delivery_by_round": self.cpu_us,
+            "p50_ms": percentiles[49] * 1e3,
+            "p99_ms": percentiles[98] * 1e3,
+            "memory_kb_per_connection": self.memory_bytes / 1000,
+            "deliveries": len(self.latencies),
+        }
+
+
+async def measure(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Take turns, each second another's: what else the machine does then hits every contender alike."""
+    contenders: list[Contender] = []
     try:
-        await wait_for_port(port)
-        load = Load(port, path)
-        await load.connect(10)  # what is loaded by the first requests belongs to no connection
-        await load.publish(1, 0)
-        await load.delivered(10)
-        await load.close()
-        await load.ask("/collect/")
-        before = pss_bytes(server.pid)
-        load = Load(port, path)
-        await load.connect(connections)
-        await load.publish(10, interval)  # warm
-        await load.delivered(connections * 10)
-        await load.ask("/collect/")
-        memory = (pss_bytes(server.pid) - before) / connections
-        load.latencies.clear()
-        cpu = cpu_seconds(server.pid)
-        await load.publish(events, interval)
-        await load.delivered(connections * events)
-        cpu = cpu_seconds(server.pid) - cpu
-        latencies = sorted(load.latencies)
-        await load.close()
+        for name, (contender, path) in CONTENDERS.items():
+            contenders.append(Contender(name, contender, path))
+            await contenders[-1].connect(options.connections)
+        for number in range(options.rounds):
+            for each in contenders[number % len(contenders) :] + contenders[: number % len(contenders)]:
+                await each.round(options.events, options.interval)
     finally:
-        server.kill()
-        server.wait()
-    return {
-        "cpu_us_per_delivery": cpu / (connections * events) * 1e6,
-        "p50_ms": statistics.quantiles(latencies, n=100)[49] * 1e3,
-        "p99_ms": statistics.quantiles(latencies, n=100)[98] * 1e3,
-        "memory_kb_per_connection": memory / 1000,
-        "deliveries": len(latencies),
-    }
+        for each in contenders:
+            each.stop()
+    return {each.name: each.row() for each in contenders}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--connections", type=int, default=1000)
-    parser.add_argument("--events", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=24)
+    parser.add_argument("--events", type=int, default=10, help="in each round")
     parser.add_argument("--interval", type=float, default=0.1, help="seconds from one event to the next")
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/latest.json"))
     options = parser.parse_args()
-    results = {}
-    print(f"{options.connections} connections, {options.events} events, one each {options.interval} s; uvicorn\n")
-    print(f"{'':36} {'CPU/delivery':>14} {'p50':>9} {'p99':>9} {'PSS/connection':>16}")
-    for name, (contender, path) in CONTENDERS.items():
-        row = asyncio.run(
-            measure(
-                contender,
-                path,
-                connections=options.connections,
-                events=options.events,
-                interval=options.interval,
-            )
-        )
-        results[name] = row
-        print(
-            f"{name:36} {row['cpu_us_per_delivery']:11.1f} us {row['p50_ms']:6.1f} ms {row['p99_ms']:6.1f} ms"
-            f" {row['memory_kb_per_connection']:13.1f} kB"
-        )
+    print(
+        f"{options.connections} connections; {options.rounds} rounds of {options.events} events, "
+        f"one each {options.interval} s; uvicorn\n"
+    )
+    results = asyncio.run(measure(options))
     plain = results["plain Django, StreamingHttpResponse"]
-    print()
+    print(f"{'':36} {'CPU/delivery':>14} {'ratio':>6} {'p50':>10} {'p99':>10} {'PSS/connection':>15} {'ratio':>6}")
     for name, row in results.items():
         row["cpu_ratio"] = row["cpu_us_per_delivery"] / plain["cpu_us_per_delivery"]
         row["memory_ratio"] = row["memory_kb_per_connection"] / plain["memory_kb_per_connection"]
-        print(f"{name:36} CPU {row['cpu_ratio']:.2f}, memory {row['memory_ratio']:.2f} of plain Django")
+        print(
+            f"{name:36} {row['cpu_us_per_delivery']:11.1f} us {row['cpu_ratio']:6.2f} {row['p50_ms']:7.1f} ms "
+            f"{row['p99_ms']:7.1f} ms {row['memory_kb_per_connection']:12.1f} kB {row['memory_ratio']:6.2f}"
+        )
     packages = ("django", "asgiref", "uvicorn", "uvloop", "httptools", "django-eventstream")
     report = {
         "python": platform.python_version(),
         "versions": {name: version(name) for name in packages},
-        "options": {"connections": options.connections, "events": options.events, "interval": options.interval},
+        "options": {name: value for name, value in vars(options).items() if name != "json"},
         "results": results,
     }
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(report, indent=2) + "\n")
-    print(f"\nwritten to {options.json}")
+    print(f"\nCPU: the mean of the rounds. Written to {options.json}")
 
 
 if __name__ == "__main__":

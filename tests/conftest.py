@@ -17,23 +17,15 @@ SERVICES = {"postgresql": "initdb", "nginx": "nginx", "chromium": "chromium"}
 _missing: collections.Counter[str] = collections.Counter()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        for mark in item.iter_markers("service"):
-            name = mark.args[0]
-            if processes.find_program(SERVICES[name]):
-                continue
-            if os.environ.get("CI") == "true":
-                item.add_marker(pytest.mark.usefixtures("missing_service"))
-            else:
-                item.add_marker(pytest.mark.skip(reason=f"needs {name}: make services"))
-                _missing[name] += 1
-            break
-
-
-@pytest.fixture
-def missing_service() -> None:
-    pytest.fail("a service that this test needs is not installed: make services")
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("service"):
+        name = mark.args[0]
+        if processes.find_program(SERVICES[name]):
+            continue
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"needs {name}, which is not installed: make services")
+        _missing[name] += 1
+        pytest.skip(f"needs {name}: make services")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

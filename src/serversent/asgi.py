@@ -149,7 +149,7 @@ def _to_bytes(charset: str, chunk: object) -> bytes:
 
 
 def _to_utf8(chunk: object) -> bytes:
-    return _to_bytes("utf-8", chunk)
+    return chunk.encode() if isinstance(chunk, str) else _to_bytes("utf-8", chunk)
 
 
 def _headers(response: HttpResponseBase) -> list[tuple[bytes, bytes]]:

@@ -5,13 +5,13 @@ import logging
 import random
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from .conf import setting
 from .driver import StreamDriver
 from .event import comment_frame, retry_frame
-from .servers import Send, abort, with_backpressure
+from .servers import Send, abort, direct_writer, with_backpressure, write_now
 
 __all__ = ["Connection", "OpenConnections", "open_connections", "opening_frame"]
 
@@ -31,38 +31,42 @@ def opening_frame() -> bytes:
 class Connection:
     """Serves one stream to one client, until either ends or the server stops.
 
-    Three tasks meet here: the request's own (``serve``) waits and ends the response; the driver's runs the generator
-    and writes its frames; the server's tells by ``gone`` that the client has left. A heartbeat is a short task of its
-    own: to a client that does not read it may wait for ever, and nobody may wait for it.
+    Two tasks meet here: the request's own (``serve``) waits for the client to leave, is interrupted by whatever else
+    ends the stream, and ends the response; the driver's runs the generator and writes its frames. A heartbeat is a
+    short task of its own: to a client that does not read it may wait for ever, and nobody may wait for it.
     """
 
     __slots__ = (
         "_at_line_start",
+        "_direct",
         "_driver",
         "_frames",
         "_gone",
         "_heartbeat",
+        "_is_silent",
         "_left",
         "_opening",
         "_send",
-        "_wake",
+        "_silent_since",
+        "_waiting",
         "_writing",
-        "_written_at",
         "draining",
     )
 
-    def __init__(self, send: Send, gone: asyncio.Future[Any], driver: StreamDriver, opening: bytes) -> None:
+    def __init__(self, send: Send, gone: Callable[[], Awaitable[object]], driver: StreamDriver, opening: bytes) -> None:
         self._send = with_backpressure(send)
+        self._direct = direct_writer(send)
         self._gone = gone
         self._driver = driver
         self._opening = opening
-        self._wake: asyncio.Future[None] | None = None
+        self._waiting: asyncio.Task[Any] | None = None  # the request's task, while an interruption is welcome
         self._heartbeat: asyncio.Task[None] | None = None  # set while a heartbeat is being sent
         self._writing = False
         self._frames = 0
-        self._written_at = time.monotonic()
+        self._is_silent = False  # nothing was written since the timer looked; writing asks no clock
+        self._silent_since = 0.0
         self._at_line_start = True
-        self._left = False  # ``send`` said by an error that the client is gone
+        self._left = False  # the client is gone: ``gone`` returned, or ``send`` raised
         self.draining = False
 
     async def serve(self) -> None:
@@ -70,15 +74,21 @@ class Connection:
         connections = open_connections()
         connections.add(self)
         try:
-            if not self._client_is_gone():
-                await self.write(self._opening)
-            wake = self.wake
+            if self._opening and (pause := self.write(self._opening)):
+                await pause
             driving = self._driver.attach(self.write)
-            driving.add_done_callback(wake)
-            self._gone.add_done_callback(wake)
-            while not (driving.done() or self._client_is_gone() or self.draining):
-                self._wake = asyncio.get_running_loop().create_future()
-                await self._wake
+            driving.add_done_callback(self._interrupt, context=self._driver.context)  # else a copy is kept
+            if not (driving.done() or self._left or self.draining):
+                self._waiting = task = _current_task()
+                try:
+                    await self._gone()
+                    self._left = True
+                except asyncio.CancelledError:
+                    # As asyncio.timeout() does: a cancellation of ours is taken back, one of the server's goes on.
+                    if self._waiting is not None or task.uncancel() > 0:
+                        raise
+                finally:
+                    self._waiting = None
             await self._finish(setting("DRAIN_SECONDS"))
         except asyncio.CancelledError:
             # The server gives up on us (Daphne when it stops): a proper end of the body is all there is time for.
@@ -86,14 +96,28 @@ class Connection:
             await self._end_response(setting("DRAIN_SECONDS"))
             raise
         finally:
-            self._gone.remove_done_callback(self.wake)
             self._cancel_heartbeat()
             connections.discard(self)
 
-    async def write(self, frame: bytes) -> None:
-        """Send ``frame``; return when the server took it, which is its backpressure."""
-        if not frame:
-            return
+    def _interrupt(self, _: object = None) -> None:
+        task, self._waiting = self._waiting, None
+        if task is not None:
+            task.cancel()
+
+    def write(self, frame: bytes) -> Awaitable[None] | None:
+        """Send ``frame``. What is returned, if anything, is to be awaited: the server's backpressure."""
+        if self._heartbeat is None and self._writes_now(frame):
+            return self._wrote(frame)
+        return self._send_frame(frame)
+
+    def _writes_now(self, frame: bytes) -> bool:
+        try:
+            return self._direct is not None and write_now(self._direct, frame)
+        except Exception as error:
+            self._leave(error)
+            return True
+
+    async def _send_frame(self, frame: bytes) -> None:
         if self._heartbeat is not None:  # never two sends at once
             await asyncio.wait({self._heartbeat})
         self._writing = True
@@ -103,36 +127,42 @@ class Connection:
             self._leave(error)
         finally:
             self._writing = False
-        self._written_at = time.monotonic()
+        if pause := self._wrote(frame):
+            await pause
+
+    def _wrote(self, frame: bytes) -> Awaitable[None] | None:
+        self._is_silent = False
         self._at_line_start = frame.endswith(b"\n")
-        self._frames += 1
-        if not self._frames % FRAMES_PER_TURN:
-            await asyncio.sleep(0)
+        self._frames = (self._frames + 1) % FRAMES_PER_TURN
+        return None if self._frames else asyncio.sleep(0)
 
-    def wake(self, _: object = None) -> None:
-        """Let ``serve`` look around."""
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
-
-    def beat_if_silent(self, seconds: float) -> None:
+    def beat_if_silent(self, now: float, seconds: float) -> None:
         """Send a heartbeat after so many seconds of silence, unless a frame, or a heartbeat, waits for the socket."""
-        if self._writing or self._heartbeat is not None or time.monotonic() - self._written_at < seconds:
+        if not self._is_silent:
+            self._is_silent, self._silent_since = True, now
+        if self._writing or self._heartbeat is not None or now - self._silent_since < seconds:
             return
         # In the middle of a line of somebody's own bytes a comment would become part of it.
         if self._at_line_start:
+            self._beat()
+
+    def _beat(self) -> None:
+        if self._writes_now(HEARTBEAT_FRAME):
+            self._is_silent = False
+        else:
             self._heartbeat = asyncio.get_running_loop().create_task(self._send_heartbeat())
 
     def drain(self) -> None:
         """End the stream because the server stops; its client is asked to come back."""
         self.draining = True
-        self.wake()
+        self._interrupt()
 
     async def _send_heartbeat(self) -> None:
         try:
             await self._send({"type": "http.response.body", "body": HEARTBEAT_FRAME, "more_body": True})
         except Exception as error:
             self._leave(error)
-        self._written_at = time.monotonic()
+        self._is_silent = False
         self._heartbeat = None
 
     def _cancel_heartbeat(self) -> None:
@@ -146,18 +176,15 @@ class Connection:
         await self._driver.wait_closed(seconds)
         await self._end_response(deadline - time.monotonic())
 
-    def _client_is_gone(self) -> bool:
-        return self._left or self._gone.done()
-
     def _leave(self, error: Exception) -> None:
         # Servers do not agree on the error for a client that is gone: OSError by the specification, and uvloop's
         # transport raises RuntimeError. Whatever it is, nothing more can be sent.
         logger.debug("A stream's client is gone: %s", error)
         self._left = True
-        self.wake()
+        self._interrupt()
 
     async def _end_response(self, seconds: float) -> None:
-        if self._client_is_gone():
+        if self._left:
             return
         body = b""
         if self.draining and self._opening:
@@ -171,6 +198,12 @@ class Connection:
             if isinstance(error, TimeoutError):  # the client does not read
                 abort(self._send)
             self._leave(error)
+
+
+def _current_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
 
 
 class OpenConnections:
@@ -211,9 +244,9 @@ class OpenConnections:
         self._timer = self._loop.call_later(min(1.0, setting("HEARTBEAT_SECONDS") / 4), self._look)
 
     def _look(self) -> None:
-        seconds = setting("HEARTBEAT_SECONDS")
+        now, seconds = time.monotonic(), setting("HEARTBEAT_SECONDS")
         for connection in self._connections:
-            connection.beat_if_silent(seconds)
+            connection.beat_if_silent(now, seconds)
         self._look_later()
 
 

@@ -22,7 +22,8 @@ __all__ = ["StreamDriver", "Write"]
 
 logger = logging.getLogger("serversent")
 
-Write = Callable[[bytes], Awaitable[None]]
+# Writes a frame. What it returns, if anything, is awaited before the next: the client's pace.
+Write = Callable[[bytes], Awaitable[None] | None]
 
 
 class StreamDriver:
@@ -37,7 +38,6 @@ class StreamDriver:
         "_attached",
         "_cancelled",
         "_closers",
-        "_context",
         "_encode",
         "_end_frame",
         "_running",
@@ -46,6 +46,7 @@ class StreamDriver:
         "_thread",
         "_values",
         "_write",
+        "context",
         "name",
     )
 
@@ -65,7 +66,7 @@ class StreamDriver:
         self._end_frame = end_frame
         self._closers = closers
         self._thread = StreamThread(None if hold_connection else IDLE_SECONDS)
-        self._context: contextvars.Context | None = contextvars.copy_context()
+        self.context = contextvars.copy_context()
         self._task: asyncio.Task[None] | None = None
         self._running = False
         self._cancelled = False
@@ -77,9 +78,8 @@ class StreamDriver:
         """Start the generator, in the context that the driver was made in."""
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(
-                self._run(), name="serversent-driver", context=self._context
+                self._run(), name="serversent-driver", context=self.context
             )
-            self._context = None
         return self._task
 
     async def first(self, seconds: float) -> None:
@@ -144,7 +144,8 @@ class StreamDriver:
                             await self._wait_attached()
                         if self._cancelled:  # and the generator swallowed it
                             return
-                        await self._write(frame)  # type: ignore[misc]
+                        if frame and (pause := self._write(frame)):  # type: ignore[misc]
+                            await pause
                     await self._deliver(self._end_frame)
                 finally:
                     await self._close()
@@ -173,8 +174,8 @@ class StreamDriver:
     async def _deliver(self, frame: bytes) -> None:
         if self._write is None:
             await self._wait_attached()
-        if self._write is not None and not self._cancelled:
-            await self._write(frame)
+        if self._write is not None and not self._cancelled and frame and (pause := self._write(frame)):
+            await pause
 
     async def _wait_attached(self) -> None:
         self._tell_started(None)

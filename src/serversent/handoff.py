@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from django.http import HttpRequest, RawPostDataException
@@ -12,7 +12,7 @@ from .connection import Connection
 from .drain import drain_on_stop
 from .driver import StreamDriver
 from .response import EventStreamResponse
-from .servers import Message, Send
+from .servers import Message, Receive, Send, may_receive_again
 
 __all__ = ["Handoff", "handoff_of", "keep_body", "keep_until_served"]
 
@@ -24,15 +24,25 @@ _FORM_TYPES = ("multipart/form-data", "application/x-www-form-urlencoded")
 class Handoff:
     """Holds what must outlive Django's part of one request: the server's channel back, and the stream.
 
-    ``receive`` stands before the server's. The call that waits for the disconnect is made once and never cancelled:
-    Django cancels the one that it makes, some servers report a disconnect once only, and one reports a false
-    disconnect to a call that is made after a cancelled one.
+    ``receive`` stands before the server's. The call that waits for the disconnect is made once and never cancelled,
+    unless the server is known to bear it: Django cancels the one that it makes, some servers report a disconnect
+    once only, and one reports a false disconnect to a call that is made after a cancelled one.
     """
 
-    __slots__ = ("_body_received", "_closed", "_disconnect", "_driver", "_kept", "_opening", "_receive")
+    __slots__ = (
+        "_body_received",
+        "_closed",
+        "_disconnect",
+        "_driver",
+        "_kept",
+        "_may_receive_again",
+        "_opening",
+        "_receive",
+    )
 
-    def __init__(self, receive: Callable[[], Awaitable[Message]]) -> None:
+    def __init__(self, receive: Receive) -> None:
         self._receive = receive
+        self._may_receive_again = may_receive_again(receive)
         self._body_received = False
         self._disconnect: asyncio.Future[Message] | None = None
         self._kept: list[EventStreamResponse] = []
@@ -48,12 +58,15 @@ class Handoff:
             message = await self._receive()
             self._body_received = not message.get("more_body", False)
             return message
-        return await asyncio.shield(self._gone())
+        return await self._gone()
 
-    def _gone(self) -> asyncio.Future[Message]:
+    def _gone(self) -> Awaitable[Message]:
+        """Return what waits for the disconnect. It may be cancelled, and asked for again."""
+        if self._may_receive_again:
+            return self._receive()
         if self._disconnect is None:
             self._disconnect = asyncio.ensure_future(self._receive())
-        return self._disconnect
+        return asyncio.shield(self._disconnect)
 
     def keep(self, response: EventStreamResponse) -> None:
         """Close the response's stream at the end, should it not be served: replaced, raised over, client gone."""
@@ -79,7 +92,7 @@ class Handoff:
             return None
         await self._close_kept()
         drain_on_stop()
-        return Connection(send, self._gone(), self._driver, self._opening)
+        return Connection(send, self._gone, self._driver, self._opening)
 
     async def close(self) -> None:
         """Leave nothing behind, wherever the request ended."""

@@ -1,4 +1,5 @@
-"""What ASGI does not offer and a server has all the same: backpressure on Daphne, and cutting a connection.
+"""What ASGI does not offer and a server has all the same: backpressure on Daphne, cutting a connection, and on uvicorn
+a write without a coroutine and a ``receive()`` that may be cancelled.
 
 Everything here looks at the server's own object behind ``send``, takes only what it recognises, and does nothing for
 any other server.
@@ -9,9 +10,19 @@ import functools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-__all__ = ["Message", "Send", "abort", "with_backpressure"]
+__all__ = [
+    "Message",
+    "Receive",
+    "Send",
+    "abort",
+    "direct_writer",
+    "may_receive_again",
+    "with_backpressure",
+    "write_now",
+]
 
 Message = Mapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
@@ -25,14 +36,48 @@ def with_backpressure(send: Send) -> Send:
     return send if request is None else _DaphneSend(send, request)
 
 
+def may_receive_again(receive: Receive) -> bool:
+    """Whether a call of ``receive`` may be cancelled, and the next one still tells of the disconnect.
+
+    uvicorn's waits for an event and looks at a flag. With others a cancelled call can take the message with it.
+    """
+    return _uvicorn_cycle(receive) is not None
+
+
+def direct_writer(send: Send) -> Any:
+    """Return what ``write_now`` takes, or ``None`` where only ``send`` writes."""
+    cycle = _uvicorn_cycle(send)
+    # Its twin for h11 has no such attribute: h11 itself frames the body.
+    return cycle if hasattr(cycle, "chunked_encoding") else None
+
+
+def write_now(cycle: Any, body: bytes) -> bool:
+    """Write a piece of a response's body to the server's transport. ``False``: it would have to wait, so ``send`` it.
+
+    This is what uvicorn's ``send`` does, without a coroutine and a message for each piece.
+    """
+    if cycle.flow.write_paused or cycle.disconnected or cycle.response_complete or not cycle.chunked_encoding:
+        return False
+    cycle.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+    return True
+
+
 def abort(send: Send) -> None:
     """Cut the connection, and drop what the client has not read. A server that stops waits for it otherwise."""
     if isinstance(send, _DaphneSend):
         send.abort()
         return
-    transport: Any = getattr(getattr(send, "__self__", None), "transport", None)  # uvicorn's cycle of one request
-    if hasattr(transport, "abort"):
-        transport.abort()
+    cycle = _uvicorn_cycle(send)
+    if cycle is not None:
+        cycle.transport.abort()
+
+
+def _uvicorn_cycle(method: Any) -> Any:
+    """Return the object of one request whose method this is."""
+    cycle = getattr(method, "__self__", None)
+    if type(cycle).__module__.startswith("uvicorn.protocols.http.") and hasattr(cycle, "transport"):
+        return cycle
+    return None
 
 
 def _daphne_request(send: Send) -> Any:

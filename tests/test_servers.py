@@ -1,0 +1,103 @@
+"""What reaches past ASGI, against uvicorn's own objects: a change in uvicorn that matters shows here."""
+
+import asyncio
+
+import pytest
+from uvicorn.protocols.http import h11_impl, httptools_impl
+from uvicorn.protocols.http.flow_control import FlowControl
+
+from serversent.servers import direct_writer, may_receive_again, write_now
+
+
+class Transport(asyncio.Transport):
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.aborted = False
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+def started_cycle(*, headers=(), method="GET"):
+    transport = Transport()
+    cycle = httptools_impl.RequestResponseCycle(
+        scope={"type": "http", "method": method, "path": "/", "http_version": "1.1"},
+        transport=transport,
+        flow=FlowControl(transport),
+        logger=None,
+        access_logger=None,
+        access_log=False,
+        default_headers=[],
+        message_event=asyncio.Event(),
+        expect_100_continue=False,
+        keep_alive=True,
+        on_response=lambda: None,
+    )
+    return cycle, transport, {"type": "http.response.start", "status": 200, "headers": list(headers)}
+
+
+@pytest.mark.parametrize("body", [b"a", b"data: 1\n\n", b"x" * 70_000])
+async def test_a_direct_write_is_the_same_bytes_as_send(body):
+    cycle, transport, start = started_cycle()
+    await cycle.send(start)
+    transport.written = b""
+    await cycle.send({"type": "http.response.body", "body": body, "more_body": True})
+    sent, transport.written = transport.written, b""
+    assert write_now(direct_writer(cycle.send), body)
+    assert transport.written == sent != b""
+
+
+async def refused(cycle, transport) -> bool:
+    before = transport.written
+    return not write_now(direct_writer(cycle.send), b"data: 1\n\n") and transport.written == before
+
+
+async def test_nothing_is_written_directly_where_send_would_do_otherwise():
+    cycle, transport, start = started_cycle()
+    assert await refused(cycle, transport), "no headers yet"
+    await cycle.send(start)
+    cycle.flow.pause_writing()
+    assert await refused(cycle, transport), "the client does not read"
+    cycle.flow.resume_writing()
+    assert not await refused(cycle, transport)
+    cycle.disconnected = True
+    assert await refused(cycle, transport), "the client is gone"
+    cycle.disconnected = False
+    await cycle.send({"type": "http.response.body", "body": b""})
+    assert await refused(cycle, transport), "the response is over"
+
+    cycle, transport, start = started_cycle(headers=[(b"content-length", b"100")])
+    await cycle.send(start)
+    assert await refused(cycle, transport), "no chunks"
+
+
+def test_only_a_send_of_uvicorns_own_is_passed_by():
+    cycle, _, _ = started_cycle()
+
+    async def middleware(message):
+        await cycle.send(message)
+
+    assert direct_writer(cycle.send) is cycle
+    assert direct_writer(middleware) is None
+    assert direct_writer(h11_impl.RequestResponseCycle.__new__(h11_impl.RequestResponseCycle).send) is None
+
+
+async def test_uvicorn_tells_of_the_disconnect_after_a_cancelled_receive():
+    cycle, _, _ = started_cycle()
+    cycle.more_body = False
+    cycle.message_event.set()
+    assert may_receive_again(cycle.receive)
+    assert (await cycle.receive())["type"] == "http.request"
+    receiving = asyncio.ensure_future(cycle.receive())
+    await asyncio.sleep(0)
+    receiving.cancel()
+    await asyncio.wait({receiving})
+    cycle.disconnected = True
+    cycle.message_event.set()
+    async with asyncio.timeout(5):
+        assert (await cycle.receive())["type"] == "http.disconnect"
