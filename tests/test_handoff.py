@@ -461,6 +461,37 @@ async def test_the_server_cancels_the_request(application):
     assert server.sent[-1]["more_body"] is False
 
 
+@pytest.mark.parametrize("order", [("drain", "cancel"), ("cancel", "drain")])
+async def test_the_server_cancels_while_the_stream_ends_by_itself(application, order):
+    """Two reasons in one turn of the loop: the server's cancellation must not be taken for the other."""
+    server = Server("/ticks/")
+    task = asyncio.create_task(server.run(application))
+    await server.until(lambda: b"tick" in server.body)
+    for what in order:
+        if what == "drain":
+            next(iter(open_connections())).drain()
+        else:
+            task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await finish(task)
+    assert server.sent[-1]["more_body"] is False
+
+
+async def test_a_stream_that_ends_by_itself_leaves_the_task_uncancelled(application):
+    """A server, or middleware around the application, may await something after it."""
+    server = Server("/ticks/")
+
+    async def around():
+        await server.run(application)
+        return asyncio.current_task().cancelling()
+
+    task = asyncio.create_task(around())
+    await server.until(lambda: b"tick" in server.body)
+    next(iter(open_connections())).drain()
+    await finish(task)
+    assert task.result() == 0
+
+
 def requests_and_responses():
     gc.collect()
     return [kept for kept in gc.get_objects() if type(kept) in (ASGIRequest, StreamingHttpResponse)]
