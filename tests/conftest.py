@@ -12,7 +12,7 @@ import pytest
 from . import processes
 
 # What a test may need of the machine, by the program it is found by.
-SERVICES = {"postgresql": "initdb", "nginx": "nginx", "chromium": "chromium"}
+SERVICES = {"postgresql": "initdb", "mariadb": "mariadbd", "nginx": "nginx", "chromium": "chromium"}
 
 _missing: collections.Counter[str] = collections.Counter()
 
@@ -51,6 +51,13 @@ def sqlite_file(server_folder: Path) -> str:
 @pytest.fixture(scope="session")
 def postgresql_settings():
     with processes.postgresql() as settings:
+        migrate({"TEST_DATABASE": json.dumps(settings)})
+        yield settings
+
+
+@pytest.fixture(scope="session")
+def mariadb_settings():
+    with processes.mariadb() as settings:
         migrate({"TEST_DATABASE": json.dumps(settings)})
         yield settings
 

@@ -17,7 +17,7 @@ from typing import Any
 from .client import Stream, get
 from .waiting import wait_for
 
-__all__ = ["ASGI_SERVERS", "Server", "find_program", "free_port", "nginx", "postgresql", "serve", "touch"]
+__all__ = ["ASGI_SERVERS", "Server", "find_program", "free_port", "mariadb", "nginx", "postgresql", "serve", "touch"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -192,6 +192,44 @@ def postgresql() -> Iterator[dict[str, Any]]:
             }
         finally:
             process.send_signal(signal.SIGQUIT)
+            process.wait(30)
+
+
+@contextlib.contextmanager
+def mariadb() -> Iterator[dict[str, Any]]:
+    """A MariaDB of our own; yields Django's settings for it."""
+    with _own_folder() as folder:
+        port = free_port()
+        data, sock = folder / "data", folder / "socket"
+        options: dict[str, Any] = {"cwd": folder, "env": {**os.environ, "HOME": str(folder)}, **_unprivileged()}
+        install = [str(find_program("mariadb-install-db")), "--no-defaults", f"--datadir={data}"]
+        install += ["--auth-root-authentication-method=normal", "--skip-test-db"]
+        subprocess.run(install, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
+        command = [str(find_program("mariadbd")), "--no-defaults", f"--datadir={data}", f"--socket={sock}"]
+        command += [f"--port={port}", "--bind-address=127.0.0.1", "--innodb-flush-log-at-trx-commit=0"]
+        command += ["--max-connections=400", f"--pid-file={folder}/pid"]
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, **options)
+        client = [str(find_program("mariadb")), "--no-defaults", f"--socket={sock}", "-u", "root", "-e"]
+        statements = (
+            "create database serversent character set latin1; "
+            "create user serversent@'%' identified by 'serversent'; grant all on *.* to serversent@'%'"
+        )
+        try:
+            wait_for(
+                lambda: subprocess.run([*client, statements], capture_output=True).returncode == 0, "MariaDB's start"
+            )
+            yield {
+                "ENGINE": "django.db.backends.mysql",
+                "NAME": "serversent",
+                "USER": "serversent",
+                "PASSWORD": "serversent",
+                "HOST": "127.0.0.1",
+                "PORT": port,
+                "OPTIONS": {"charset": "utf8mb4"},
+            }
+        finally:
+            process.terminate()
             process.wait(30)
 
 

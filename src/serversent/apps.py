@@ -10,6 +10,7 @@ __all__ = ["ServerSentConfig"]
 
 class ServerSentConfig(AppConfig):
     name = "serversent"
+    default_auto_field = "django.db.models.BigAutoField"
     verbose_name = "Server-sent events"
 
     def ready(self) -> None:

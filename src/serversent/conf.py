@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-__all__ = ["SETTINGS", "problems", "setting"]
+__all__ = ["SETTINGS", "broker_settings", "problems", "setting"]
 
 
 class Setting(NamedTuple):
@@ -26,7 +26,17 @@ SETTINGS = {
     "DRAIN_SECONDS": Setting(5, 0.1, 600),
     # Streams of sync generators open at once, one thread each.
     "MAX_SYNC_STREAMS": Setting(100, 0, 100_000, whole=True),
+    # The data of one sent event, in bytes.
+    "MAX_EVENT_BYTES": Setting(1024 * 1024, 1, 100 * 1024 * 1024, whole=True),
+    # The channels of one subscription.
+    "MAX_CHANNELS": Setting(100, 1, 500, whole=True),
+    # The newest events that a process keeps in memory, in bytes: reconnects are served from there.
+    "REPLAY_BYTES": Setting(2 * 1024 * 1024, 0, 10 * 1024**3, whole=True),
 }
+
+DEFAULT_BROKERS = {"default": {"BACKEND": "serversent.brokers.database.DatabaseBroker"}}
+
+_BROKER_KEYS = {"BACKEND", "OPTIONS"}
 
 
 def setting(name: str) -> Any:
@@ -40,6 +50,30 @@ def setting(name: str) -> Any:
     return value
 
 
+def broker_settings() -> dict[str, dict[str, Any]]:
+    """Return ``SERVERSENT["BROKERS"]``, by alias; without it, the default database's log is the default broker."""
+    configured: dict[str, dict[str, Any]] | None = (getattr(settings, "SERVERSENT", None) or {}).get("BROKERS")
+    if configured is None:
+        return DEFAULT_BROKERS
+    for problem in _broker_problems(configured):
+        raise ImproperlyConfigured(problem)
+    return configured
+
+
+def _broker_problems(configured: object) -> Iterator[str]:
+    shape = 'it must be a dict of the shape {"default": {"BACKEND": "...", "OPTIONS": {...}}}'
+    if not isinstance(configured, dict):
+        yield f'SERVERSENT["BROKERS"] is {configured!r:.100}; {shape}'
+        return
+    for alias, broker in configured.items():
+        if not isinstance(broker, dict) or not isinstance(broker.get("OPTIONS", {}), dict):
+            yield f'SERVERSENT["BROKERS"][{alias!r}] is {broker!r:.100}; {shape}'
+        elif not isinstance(broker.get("BACKEND"), str):
+            yield f'SERVERSENT["BROKERS"][{alias!r}] names no BACKEND; {shape}'
+        elif unknown := set(broker) - _BROKER_KEYS:
+            yield f'SERVERSENT["BROKERS"][{alias!r}] has an unknown key {min(unknown)!r}. Known: BACKEND, OPTIONS'
+
+
 def problems() -> Iterator[tuple[str, str]]:
     """Yield each problem of the dict as ``(kind, text)``; ``kind`` is ``"dict"``, ``"key"`` or ``"value"``."""
     configured = getattr(settings, "SERVERSENT", None)
@@ -49,8 +83,11 @@ def problems() -> Iterator[tuple[str, str]]:
         yield "dict", f"SERVERSENT must be a dict, not {type(configured).__name__}"
         return
     for name, value in configured.items():
-        if name not in SETTINGS:
-            yield "key", f"SERVERSENT has an unknown key {name!r}. Known: {', '.join(sorted(SETTINGS))}"
+        if name == "BROKERS":
+            yield from (("value", problem) for problem in _broker_problems(value))
+        elif name not in SETTINGS:
+            known = ", ".join(sorted(["BROKERS", *SETTINGS]))
+            yield "key", f"SERVERSENT has an unknown key {name!r}. Known: {known}"
         elif problem := _problem(name, value):
             yield "value", problem
 

@@ -2,17 +2,27 @@
 
 ServerSentError
  +-- InvalidEvent (also ValueError)      an event that cannot be put on the wire
+ +-- InvalidChannel (also ValueError)    a name that no channel can have
+ +-- UnknownBroker                       an alias that SERVERSENT["BROKERS"] does not have
+ +-- BrokerUnavailable                   the broker's database or server cannot be used now
+ +-- CursorExpired                       events after a cursor were pruned
  +-- EventTooLarge                       a received event that outgrew the parser's bound
  +-- TooManySyncStreams                  the pool of threads for sync generators is full
  +-- AsyncStreamUnderWSGI                an async generator on a server that has no event loop
 """
 
+from collections.abc import Iterable
+
 __all__ = [
     "AsyncStreamUnderWSGI",
+    "BrokerUnavailable",
+    "CursorExpired",
     "EventTooLarge",
+    "InvalidChannel",
     "InvalidEvent",
     "ServerSentError",
     "TooManySyncStreams",
+    "UnknownBroker",
 ]
 
 
@@ -26,6 +36,41 @@ class InvalidEvent(ServerSentError, ValueError):
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field}: {problem}")
         self.field = field
+
+
+class InvalidChannel(ServerSentError, ValueError):
+    """A name that no channel can have. ``channel`` is what was given."""
+
+    def __init__(self, channel: object, problem: str) -> None:
+        super().__init__(f"{channel!r:.250} is no channel: {problem}")
+        self.channel = channel
+
+
+class UnknownBroker(ServerSentError):
+    """``alias`` is not among the brokers of the settings."""
+
+    def __init__(self, alias: str, known: Iterable[str]) -> None:
+        super().__init__(
+            f'There is no broker {alias!r} in SERVERSENT["BROKERS"]. There are: {", ".join(sorted(known))}'
+        )
+        self.alias = alias
+
+
+class BrokerUnavailable(ServerSentError):
+    """The broker ``alias`` cannot be used now. The cause is chained."""
+
+    def __init__(self, alias: str, problem: object) -> None:
+        super().__init__(f"The broker {alias!r} cannot be used: {problem}")
+        self.alias = alias
+
+
+class CursorExpired(ServerSentError):
+    """Events of a channel after offset ``after`` are gone: ``floor`` is the highest offset that was pruned."""
+
+    def __init__(self, after: int, floor: int) -> None:
+        super().__init__(f"events after offset {after} were pruned, up to {floor}")
+        self.after = after
+        self.floor = floor
 
 
 class EventTooLarge(ServerSentError):

@@ -19,6 +19,8 @@ __all__ = [
     "comment_frame",
     "encode",
     "encode_text",
+    "logged_frame",
+    "ready_frame",
     "retry_frame",
 ]
 
@@ -158,6 +160,22 @@ def encode_text(text: str) -> bytes:
         return framed.encode()
     except UnicodeEncodeError:
         raise _lone_surrogate("data", text) from None
+
+
+def logged_frame(event: str, id: str, data: str) -> bytes:
+    """Return the frame of an event from a log. Raises ``InvalidEvent``: by SQL anything may get there."""
+    if event == "message":
+        text = f"id: {id}\n"
+    elif _LINE_BREAKING.search(event) or event in _RESERVED_TYPES:
+        raise InvalidEvent("event", f"{event!r:.100} cannot be sent")
+    else:
+        text = f"event: {event}\nid: {id}\n"
+    return text.encode(errors="replace") + encode_text(data)
+
+
+def ready_frame(event: str, id: str | None) -> bytes:
+    """Return a ``ready`` or ``reset`` event. Without an id the client keeps the one it has."""
+    return (f"event: {event}\n" + ("" if id is None else f"id: {id}\n") + "data: {}\n\n").encode()
 
 
 def comment_frame(text: str) -> bytes:

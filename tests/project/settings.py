@@ -4,6 +4,13 @@ import json
 import os
 from pathlib import Path
 
+try:
+    import pymysql
+except ImportError:  # the benchmark's and the demo's environments have none
+    pass
+else:
+    pymysql.install_as_MySQLdb()
+
 BASE_DIR = Path(__file__).resolve().parent
 
 SECRET_KEY = "for tests only"

@@ -1,0 +1,152 @@
+"""What every broker does, and how the settings name them. Streams and publishers know no more of a broker than this."""
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+from asgiref.sync import sync_to_async
+from django.core.checks import CheckMessage
+from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
+
+from ..conf import broker_settings
+from ..cursor import Cursor
+from ..errors import UnknownBroker
+
+__all__ = ["Broker", "Events", "LoggedEvent", "OutgoingEvent", "broker", "new_broker"]
+
+# How much data one read returns, in bytes, unless a single event is larger.
+PAGE_BYTES = 256 * 1024
+
+
+class OutgoingEvent(NamedTuple):
+    """An event that is sent: validated, its data serialised."""
+
+    channel: str
+    event: str
+    data: str
+
+
+class LoggedEvent(NamedTuple):
+    """An event that has its place in the log."""
+
+    offset: int
+    channel: str
+    event: str
+    data: str
+
+
+class Events(NamedTuple):
+    """A piece of the log in offset order, in which nothing is missing with ``after < offset <= upto``.
+
+    ``epoch``: of the log that it was read from, where that was asked.
+    """
+
+    events: Sequence[LoggedEvent]
+    after: int
+    upto: int
+    epoch: str = ""
+
+    @property
+    def cursor(self) -> Cursor:
+        return Cursor(self.epoch, self.upto)
+
+
+class Broker(ABC):
+    """One log. An instance serves publishers of any thread; what it does for a hub belongs to one event loop."""
+
+    durable: ClassVar[bool]  # events outlive the process
+    transactional: ClassVar[bool]  # an event that is sent in a transaction is one with its commit or rollback
+
+    def __init__(self, alias: str, options: Mapping[str, Any]) -> None:
+        self.alias = alias
+        self.options = options
+
+    @abstractmethod
+    def append(self, events: Sequence[OutgoingEvent], *, on_commit: bool = True) -> None:
+        """Add events, in this order and all or none; with the caller's transaction if ``on_commit``."""
+
+    async def aappend(self, events: Sequence[OutgoingEvent], *, on_commit: bool = True) -> None:
+        """The same from async code."""
+        await sync_to_async(self.append)(events, on_commit=on_commit)
+
+    @abstractmethod
+    async def head(self) -> Cursor:
+        """Return the cursor of the newest event. What is committed before the call is up to it."""
+
+    @abstractmethod
+    async def read(self, channels: Collection[str], after: int | None, upto: int) -> Events:
+        """Return the events of ``channels`` with ``after < offset <= upto``, or a first piece of them.
+
+        ``after=None``: from the oldest that is kept. Raises ``CursorExpired`` when events in between were pruned.
+        """
+
+    @abstractmethod
+    async def recent(self, upto: int, size: int) -> Events:
+        """Return the newest events up to an offset, of all channels, together about ``size`` bytes."""
+
+    @abstractmethod
+    def tail(self, after: Cursor) -> AsyncIterator[Events]:
+        """Yield all events after ``after``, as they come, for ever. Outages are waited out.
+
+        What was pruned before it was read shows as a gap: ``after`` of a piece is larger than ``upto`` of the one
+        before. Another epoch means that the log was recreated, or is another.
+        """
+
+    @abstractmethod
+    async def closed(self, channels: Collection[str]) -> set[str]:
+        """Return those of ``channels`` whose newest event is their end."""
+
+    @abstractmethod
+    def prune(self, older_than: float | None = None, keep: int | None = None) -> int:
+        """Remove events older than so many seconds, and all but the newest ``keep`` of each channel.
+
+        ``None``: what the options say. Returns how many were removed.
+        """
+
+    @abstractmethod
+    def new_epoch(self) -> str:
+        """Give the log another name, so that every client starts again."""
+
+    @abstractmethod
+    def cursor(self) -> Cursor:
+        """Return the head, for sync code. What is committed and has no offset yet is after it."""
+
+    @abstractmethod
+    def stats(self) -> dict[str, Any]:
+        """Return figures about the log."""
+
+    def check(self) -> list[CheckMessage]:
+        """Return what is wrong with the configuration, as Django's system checks."""
+        return []
+
+    async def maintain(self) -> None:  # noqa: B027
+        """Do what is due now and then. A hub calls it about once a minute."""
+
+    async def aclose(self) -> None:  # noqa: B027
+        """Give back what this instance opened."""
+
+
+def new_broker(alias: str) -> Broker:
+    """Make an instance of the broker that the settings call ``alias``. Raises ``UnknownBroker``."""
+    configured = broker_settings()
+    if alias not in configured:
+        raise UnknownBroker(alias, configured)
+    broker_class = import_string(configured[alias]["BACKEND"])
+    made: Broker = broker_class(alias, configured[alias].get("OPTIONS", {}))
+    return made
+
+
+@functools.cache
+def broker(alias: str = "default") -> Broker:
+    """Return the process's broker ``alias``, for publishing."""
+    return new_broker(alias)
+
+
+def _forget(*, setting: str, **kwargs: Any) -> None:
+    if setting == "SERVERSENT":
+        broker.cache_clear()
+
+
+setting_changed.connect(_forget)

@@ -1,0 +1,268 @@
+"""The database broker: an append-only log in the project's own database. Nothing else has to run.
+
+On PostgreSQL and MariaDB an event is inserted into the outbox, in the caller's transaction and without a lock, and gets
+its offset after the commit (``numbering``). On SQLite, which has one writer at a time, it gets its offset at once.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DEFAULT_DB_ALIAS, OperationalError, ProgrammingError, connections, transaction
+from django.db import Error as DatabaseError
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from ..cursor import Cursor
+from ..errors import BrokerUnavailable
+from . import log
+from .base import Broker, Events, OutgoingEvent
+from .numbering import number, pending
+from .pruning import is_needed, prune
+from .session import Session, own_connection, sql
+from .transactions import open_transaction
+from .wakeup import Wakeup, wake
+
+__all__ = ["DatabaseBroker"]
+
+logger = logging.getLogger("serversent")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+RETENTION_SECONDS = 86_400
+PUBLISHER_PRUNE_SECONDS = 600
+MAX_BACKOFF_SECONDS = 10.0
+READERS = 2
+ROWS_PER_INSERT = 300  # SQLite's parameters are bounded
+
+_OPTIONS = {"database", "retention_seconds", "keep"}
+
+
+class DatabaseBroker(Broker):
+    """Options, all optional.
+
+    ``database``: an alias of ``DATABASES``. ``retention_seconds``: how long events are kept, 86,400. ``keep``: how many
+    of each channel at most.
+    """
+
+    durable = True
+    transactional = True
+
+    def __init__(self, alias: str, options: Mapping[str, Any]) -> None:
+        super().__init__(alias, options)
+        if unknown := set(options) - _OPTIONS:
+            raise ImproperlyConfigured(
+                f"The broker {alias!r} has an unknown option {min(unknown)!r}. Known: {', '.join(sorted(_OPTIONS))}"
+            )
+        self.database: str = options.get("database", DEFAULT_DB_ALIAS)
+        self._retention_seconds: float = options.get("retention_seconds", RETENTION_SECONDS)
+        self._keep: int | None = options.get("keep")
+        self._readers: asyncio.LifoQueue[Session] | None = None
+        self._sessions: list[Session] = []
+        self._prune_at = time.monotonic() + PUBLISHER_PRUNE_SECONDS
+
+    # Publishing: in the caller's thread, on the caller's connection.
+
+    def append(self, events: Sequence[OutgoingEvent], *, on_commit: bool = True) -> None:
+        if not on_commit:
+            self._append_apart(events)
+            return
+        connection = connections[self.database]
+        other = None if connection.in_atomic_block else open_transaction()
+        if other is None:
+            self._append_with(connection, events)
+        else:
+            # The broker's database has no transaction to be part of, so the event waits for the one there is.
+            transaction.on_commit(lambda: self._append_with(connections[self.database], events), using=other)
+
+    def _append_with(self, connection: BaseDatabaseWrapper, events: Sequence[OutgoingEvent]) -> None:
+        with self._errors():
+            _insert(connection, events)
+        # Once for each transaction. A flag of our own would be wrong after the rollback of a savepoint.
+        if not any(entry[1] == self._committed for entry in connection.run_on_commit):
+            transaction.on_commit(self._committed, using=self.database, robust=True)
+
+    def _append_apart(self, events: Sequence[OutgoingEvent]) -> None:
+        connection = own_connection(self.database)
+        if connection.vendor == "sqlite" and connections[self.database].in_atomic_block:
+            connection.settings_dict["OPTIONS"]["timeout"] = 0.1  # it may be the caller who holds the lock
+        try:
+            with self._errors():
+                _insert(connection, events)
+                number(connection)
+        except BrokerUnavailable as error:
+            if connection.vendor == "sqlite" and "locked" in str(error.__cause__):
+                error.add_note(
+                    "SQLite has one writer: within a transaction that has written, on_commit=False cannot be"
+                )
+            raise
+        finally:
+            connection.close()
+        wake(self.database)
+
+    def _committed(self) -> None:
+        connection = connections[self.database]
+        try:
+            if connection.get_autocommit():
+                number(connection)
+            if time.monotonic() > self._prune_at:  # where nobody listens, no hub does it
+                self._prune_at = time.monotonic() + PUBLISHER_PRUNE_SECONDS
+                self.prune()
+        except (BrokerUnavailable, DatabaseError) as error:
+            logger.warning("Sent events are stored; their delivery is left to the next who sends or listens: %s", error)
+        wake(self.database)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OperationalError, ProgrammingError) as error:
+            raise BrokerUnavailable(self.alias, self._problem(error)) from error
+
+    def _problem(self, error: Exception) -> str:
+        text = str(error).strip()
+        if "serversent_" in text and any(
+            words in text for words in ("no such table", "does not exist", "doesn't exist")
+        ):
+            database = "" if self.database == DEFAULT_DB_ALIAS else f" --database {self.database}"
+            return f'its tables are missing: put "serversent" into INSTALLED_APPS and run manage.py migrate{database}'
+        return f"database {self.database!r}: {text}"
+
+    # Reading: on connections of our own.
+
+    async def head(self) -> Cursor:
+        return await self._read(_numbered_head)
+
+    async def read(self, channels: Collection[str], after: int | None, upto: int) -> Events:
+        return await self._read(log.read_channels, channels, after, upto)
+
+    async def recent(self, upto: int, size: int) -> Events:
+        return await self._read(log.read_recent, upto, size)
+
+    async def closed(self, channels: Collection[str]) -> set[str]:
+        return await self._read(log.closed_channels, channels)
+
+    async def _read(self, fn: Callable[Concatenate[BaseDatabaseWrapper, P], T], /, *args: P.args, **kw: P.kwargs) -> T:
+        if self._readers is None:
+            self._readers = asyncio.LifoQueue()
+            for _ in range(READERS):
+                self._readers.put_nowait(self._session())
+        session = await self._readers.get()
+        try:
+            with self._errors():
+                return await session.run(fn, *args, **kw)
+        finally:
+            self._readers.put_nowait(session)
+
+    def _session(self) -> Session:
+        session = Session(self.database)
+        self._sessions.append(session)
+        return session
+
+    async def tail(self, after: Cursor) -> AsyncIterator[Events]:
+        session, wakeup, backoff = self._session(), Wakeup(self.database), 0.0
+        try:
+            while True:
+                try:
+                    piece = await session.run(_next, wakeup, after)
+                except DatabaseError as error:
+                    backoff = min(MAX_BACKOFF_SECONDS, backoff * 2 or 0.1)
+                    logger.warning("The log of %r cannot be read, again in %.1f s: %s", self.alias, backoff, error)
+                    await asyncio.sleep(backoff)
+                    continue
+                if backoff:
+                    logger.warning("The log of %r can be read again", self.alias)
+                    backoff = 0.0
+                if piece.cursor != after:
+                    after = piece.cursor
+                    yield piece
+        finally:
+            wakeup.event.set()
+            session.close()
+
+    async def maintain(self) -> None:
+        await self._read(_prune_if_needed, self._retention_seconds, self._keep)
+
+    def prune(self, older_than: float | None = None, keep: int | None = None) -> int:
+        seconds = self._retention_seconds if older_than is None else older_than
+        with self._own_connection() as connection:
+            number(connection)
+            return prune(connection, seconds, self._keep if keep is None else keep)
+
+    def new_epoch(self) -> str:
+        with self._own_connection() as connection:
+            log.rotate_epoch(connection)
+            epoch = log.head(connection).epoch
+        wake(self.database)
+        return epoch
+
+    def cursor(self) -> Cursor:
+        with self._errors():
+            return log.head(connections[self.database])
+
+    def stats(self) -> dict[str, Any]:
+        with self._own_connection() as connection:
+            return log.stats(connection)
+
+    @contextmanager
+    def _own_connection(self) -> Iterator[BaseDatabaseWrapper]:
+        connection = own_connection(self.database)
+        try:
+            with self._errors():
+                yield connection
+        finally:
+            connection.close()
+
+    async def aclose(self) -> None:
+        sessions, self._sessions, self._readers = self._sessions, [], None
+        for session in sessions:
+            session.close()
+
+
+def _insert(connection: BaseDatabaseWrapper, events: Sequence[OutgoingEvent]) -> None:
+    """Store events, in their order: on SQLite in the log, where they get their offsets, elsewhere in the outbox."""
+    into, columns = "serversent_outbox", "channel, event, data"
+    rows: list[tuple[Any, ...]] = list(events)
+    if connection.vendor == "sqlite":
+        into, columns = "serversent_event", "channel, event, data, size"
+        rows = [(*event, len(event.data.encode())) for event in events]
+    with contextlib.ExitStack() as stack:
+        if len(rows) > ROWS_PER_INSERT:
+            stack.enter_context(transaction.atomic(using=connection.alias))
+        for start in range(0, len(rows), ROWS_PER_INSERT):
+            batch = rows[start : start + ROWS_PER_INSERT]
+            marks = ", ".join(["(" + ", ".join(["%s"] * len(batch[0])) + ")"] * len(batch))
+            statement = f"INSERT INTO {into} ({columns}) VALUES {marks}"
+            sql(connection, statement, [value for row in batch for value in row])
+
+
+# What runs in the threads of sessions.
+
+
+def _next(connection: BaseDatabaseWrapper, wakeup: Wakeup, after: Cursor) -> Events:
+    """Return what is new, or wait a while for it. A commit during the read ends the wait."""
+    wakeup.prepare(connection)
+    piece = log.read_all(connection, after)
+    if piece.cursor == after:
+        if not wakeup.wait(connection) and pending(connection):
+            number(connection)
+        piece = log.read_all(connection, after)
+    return piece
+
+
+def _numbered_head(connection: BaseDatabaseWrapper) -> Cursor:
+    cursor = log.head(connection)  # makes the log's row, without which nobody gets the lock on MariaDB
+    if pending(connection):
+        number(connection)
+        cursor = log.head(connection)
+    return cursor
+
+
+def _prune_if_needed(connection: BaseDatabaseWrapper, seconds: float, keep: int | None) -> None:
+    if is_needed(connection, seconds, keep):
+        prune(connection, seconds, keep)

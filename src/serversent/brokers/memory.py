@@ -1,0 +1,196 @@
+"""The memory broker: one process, nothing on disk. For tests, and for what need not outlive the process."""
+
+import asyncio
+import bisect
+import contextlib
+import itertools
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from typing import Any
+
+from django.db import transaction
+
+from ..cursor import Cursor
+from ..errors import CursorExpired
+from .base import PAGE_BYTES, Broker, Events, LoggedEvent, OutgoingEvent
+from .transactions import open_transaction
+
+__all__ = ["MemoryBroker"]
+
+DEFAULT_KEEP = 1000
+
+
+class _Log:
+    """The log of one alias. Every method is atomic."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.clear()
+
+    def clear(self) -> None:
+        self.epoch = f"m{secrets.token_hex(4)}"
+        self.head = 0
+        self.channels: dict[str, deque[tuple[float, LoggedEvent]]] = {}
+        self.floors: dict[str, int] = {}
+        self.wakes: set[Callable[[], None]] = set()
+
+
+_logs: dict[str, _Log] = {}
+
+
+class MemoryBroker(Broker):
+    """Options: ``keep``, the events kept of each channel (1000); ``retention_seconds``, how long (86,400)."""
+
+    durable = False
+    transactional = True
+
+    @property
+    def _log(self) -> _Log:
+        return _logs.setdefault(self.alias, _Log())
+
+    def append(self, events: Sequence[OutgoingEvent], *, on_commit: bool = True) -> None:
+        alias = open_transaction() if on_commit else None
+        if alias is None:
+            self._append(events)
+        else:
+            transaction.on_commit(lambda: self._append(events), using=alias)
+
+    def _append(self, events: Sequence[OutgoingEvent]) -> None:
+        log, now = self._log, time.time()
+        keep = self.options.get("keep", DEFAULT_KEEP)
+        with log.lock:
+            for event in events:
+                log.head += 1
+                kept = log.channels.setdefault(event.channel, deque())
+                kept.append((now, LoggedEvent(log.head, *event)))
+                if len(kept) > keep:
+                    log.floors[event.channel] = kept.popleft()[1].offset
+            wakes = list(log.wakes)
+        for wake in wakes:
+            wake()
+
+    async def head(self) -> Cursor:
+        return self.cursor()
+
+    def cursor(self) -> Cursor:
+        log = self._log
+        with log.lock:
+            return Cursor(log.epoch, log.head)
+
+    async def read(self, channels: Collection[str], after: int | None, upto: int) -> Events:
+        log = self._log
+        with log.lock:
+            floor = max((log.floors.get(channel, 0) for channel in channels), default=0)
+            if after is not None and floor > after:
+                raise CursorExpired(after, floor)
+            start = after or 0
+            found = sorted(event for channel in channels for event in _newer(log.channels.get(channel), start))
+            return _piece([event for event in found if event.offset <= upto], start, upto, log.epoch)
+
+    async def recent(self, upto: int, size: int) -> Events:
+        log = self._log
+        with log.lock:
+            found = sorted((event for kept in log.channels.values() for _, event in kept), reverse=True)
+            after = max(log.floors.values(), default=0)
+        chosen: list[LoggedEvent] = []
+        for event in found:
+            if event.offset <= after:
+                break
+            if event.offset <= upto:
+                chosen.append(event)
+                size -= len(event.data)
+                if size < 0:
+                    after = event.offset - 1
+                    break
+        return Events(chosen[::-1], after, upto, log.epoch)
+
+    async def tail(self, after: Cursor) -> AsyncIterator[Events]:
+        log, loop = self._log, asyncio.get_running_loop()
+        woken = asyncio.Event()
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(woken.set)
+
+        log.wakes.add(wake)
+        try:
+            while True:
+                woken.clear()
+                piece = self._after(after)
+                if piece.cursor == after:
+                    await woken.wait()
+                else:
+                    after = piece.cursor
+                    yield piece
+        finally:
+            log.wakes.discard(wake)
+
+    def _after(self, cursor: Cursor) -> Events:
+        log = self._log
+        with log.lock:
+            if cursor.epoch != log.epoch:
+                return Events([], log.head, log.head, log.epoch)
+            after = max([cursor.offset, *log.floors.values()])
+            found = sorted(event for kept in log.channels.values() for event in _newer(kept, after))
+            return _piece(found, after, log.head, log.epoch)
+
+    async def closed(self, channels: Collection[str]) -> set[str]:
+        log = self._log
+        with log.lock:
+            return {
+                channel for channel in channels if (kept := log.channels.get(channel)) and kept[-1][1].event == "end"
+            }
+
+    async def maintain(self) -> None:
+        self.prune()
+
+    def prune(self, older_than: float | None = None, keep: int | None = None) -> int:
+        log, removed = self._log, 0
+        seconds = self.options.get("retention_seconds", 86_400) if older_than is None else older_than
+        keep = self.options.get("keep", DEFAULT_KEEP) if keep is None else keep
+        with log.lock:
+            for channel, kept in list(log.channels.items()):
+                while kept and (len(kept) > keep or kept[0][0] < time.time() - seconds):
+                    log.floors[channel] = kept.popleft()[1].offset
+                    removed += 1
+                if not kept:
+                    del log.channels[channel]
+        return removed
+
+    def new_epoch(self) -> str:
+        log = self._log
+        with log.lock:
+            log.epoch = f"m{secrets.token_hex(4)}"
+            wakes = list(log.wakes)
+        for wake in wakes:
+            wake()
+        return log.epoch
+
+    def stats(self) -> dict[str, Any]:
+        log = self._log
+        with log.lock:
+            return {
+                "epoch": log.epoch,
+                "head": log.head,
+                "events": sum(len(kept) for kept in log.channels.values()),
+                "channels": len(log.channels),
+            }
+
+
+def _newer(kept: deque[tuple[float, LoggedEvent]] | None, offset: int) -> Iterator[LoggedEvent]:
+    """Yield what a channel keeps after an offset."""
+    if kept:
+        start = bisect.bisect_right(kept, offset, key=lambda entry: entry[1].offset)
+        yield from (event for _, event in itertools.islice(kept, start, None))
+
+
+def _piece(events: list[LoggedEvent], after: int, upto: int, epoch: str) -> Events:
+    size = 0
+    for number, event in enumerate(events):
+        if size > PAGE_BYTES:
+            return Events(events[:number], after, events[number - 1].offset, epoch)
+        size += len(event.data)
+    return Events(events, after, upto, epoch)
