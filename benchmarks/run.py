@@ -19,6 +19,7 @@ from typing import Any
 from .load import Load, free_port, wait_for_port
 
 CONTENDERS = {
+    "serversent, @channel_stream": ("serversent-channel", "/channel/"),
     "serversent, @event_stream": ("serversent-decorated", "/decorated/"),
     "serversent, StreamingHttpResponse": ("serversent-plain", "/plain/"),
     "plain Django, StreamingHttpResponse": ("django", "/plain/"),

@@ -41,12 +41,13 @@ settings.configure(
         "serversent",
         *(["django_eventstream"] if CONTENDER == "django-eventstream" else []),
     ],
+    SERVERSENT={"BROKERS": {"default": {"BACKEND": "serversent.brokers.memory.MemoryBroker"}}},
     DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
     LOGGING_CONFIG=None,
 )
 django.setup()
 
-from serversent import event_stream  # noqa: E402
+from serversent import asend_event, channel_stream, event_stream  # noqa: E402
 from serversent.asgi import get_asgi_application  # noqa: E402
 
 queues: set[asyncio.Queue[str]] = set()
@@ -79,6 +80,11 @@ async def decorated(request):
         queues.discard(queue)
 
 
+@channel_stream
+def channel(request):
+    return "bench"
+
+
 async def publish(request):
     """Publish events by a task of the server's, so that no request is among the measured work."""
     events, interval = int(request.GET["events"]), float(request.GET["interval"])
@@ -93,6 +99,8 @@ async def publish_all(events, interval):
         now = str(time.monotonic_ns())
         if CONTENDER == "django-eventstream":
             await sync_to_async(send_event)("bench", "message", now, json_encode=False)
+        elif CONTENDER == "serversent-channel":
+            await asend_event("bench", now)
         else:
             for queue in queues:
                 queue.put_nowait(now)
@@ -109,6 +117,7 @@ async def collect(request):
 urlpatterns = [
     path("plain/", plain),
     path("decorated/", decorated),
+    path("channel/", channel),
     path("publish/", publish),
     path("collect/", collect),
 ]

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .event import ServerSentEvent as ServerSentEvent
+    from .publish import asend_event as asend_event
+    from .publish import asend_events as asend_events
+    from .publish import close_channel as close_channel
+    from .publish import cursor as cursor
+    from .publish import send_event as send_event
+    from .publish import send_events as send_events
     from .response import EventStreamResponse as EventStreamResponse
+    from .subscribe import Subscription as Subscription
+    from .views import channel_stream as channel_stream
     from .views import event_stream as event_stream
 
 __version__ = "0.1.0"
@@ -16,10 +24,30 @@ __version__ = "0.1.0"
 _HOMES = {
     "EventStreamResponse": "response",
     "ServerSentEvent": "event",
+    "Subscription": "subscribe",
+    "asend_event": "publish",
+    "asend_events": "publish",
+    "channel_stream": "views",
+    "close_channel": "publish",
+    "cursor": "publish",
     "event_stream": "views",
+    "send_event": "publish",
+    "send_events": "publish",
 }
 
-__all__ = ["EventStreamResponse", "ServerSentEvent", "event_stream"]
+__all__ = [
+    "EventStreamResponse",
+    "ServerSentEvent",
+    "Subscription",
+    "asend_event",
+    "asend_events",
+    "channel_stream",
+    "close_channel",
+    "cursor",
+    "event_stream",
+    "send_event",
+    "send_events",
+]
 
 
 def __getattr__(name: str) -> Any:

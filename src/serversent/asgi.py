@@ -15,11 +15,13 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from .connection import opening_frame
-from .driver import StreamDriver
-from .errors import TooManySyncStreams
+from .driver import Driver, StreamDriver
+from .errors import BrokerUnavailable, TooManySyncStreams
 from .handoff import Handoff, handoff_of, keep_body
-from .response import EventStreamResponse, set_stream_headers, too_many_streams
+from .request import last_event_id
+from .response import EventStreamResponse, set_stream_headers, too_many_streams, unavailable
 from .servers import Message, Send
+from .subscribe import ChannelDriver
 from .threads import ThreadedIterator
 
 __all__ = ["ASGIHandler", "get_asgi_application"]
@@ -79,6 +81,12 @@ class ASGIHandler(DjangoASGIHandler):
             handoff = handoff_of(request)
             assert handoff is not None
             handoff.take(driver)
+            if isinstance(driver, ChannelDriver):
+                try:
+                    await driver.begin(last_event_id(request))
+                except BrokerUnavailable as error:
+                    await super().send_response(_instead_of(response, unavailable(error)), send)
+                    return
             headers = _headers(response)
             try:
                 await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
@@ -89,7 +97,7 @@ class ASGIHandler(DjangoASGIHandler):
                 handoff.arm(opening)
 
 
-def _take_stream(request: HttpRequest, response: Any) -> tuple[StreamDriver, bytes] | HttpResponse | None:
+def _take_stream(request: HttpRequest, response: Any) -> tuple[Driver, bytes] | HttpResponse | None:
     """Return the stream of a response and its opening, or a response instead, or ``None``: Django serves it."""
     if request.method == "HEAD":
         return _instead_of(response, HttpResponse(status=response.status_code, headers=dict(response.headers)))
@@ -101,7 +109,8 @@ def _take_stream(request: HttpRequest, response: Any) -> tuple[StreamDriver, byt
     if not response.body_is_ours:
         return None
     driver = response.detach()
-    driver.close_with(*_take_closers(response, lambda close: close == request.close and _has_files(request)))
+    if isinstance(driver, StreamDriver):
+        driver.close_with(*_take_closers(response, lambda close: close == request.close and _has_files(request)))
     return driver, opening_frame()
 
 

@@ -9,15 +9,13 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from .conf import setting
-from .driver import StreamDriver
+from .driver import Driver
 from .event import comment_frame, retry_frame
 from .servers import Send, abort, direct_writer, with_backpressure, write_now
 
 __all__ = ["Connection", "OpenConnections", "open_connections", "opening_frame"]
 
 logger = logging.getLogger("serversent")
-
-HEARTBEAT_FRAME = comment_frame("hb")
 
 # A generator that never waits, on a socket that never fills, would keep the event loop to itself.
 FRAMES_PER_TURN = 64
@@ -32,8 +30,8 @@ class Connection:
     """Serves one stream to one client, until either ends or the server stops.
 
     Two tasks meet here: the request's own (``serve``) waits for the client to leave, is interrupted by whatever else
-    ends the stream, and ends the response; the driver's runs the generator and writes its frames. A heartbeat is a
-    short task of its own: to a client that does not read it may wait for ever, and nobody may wait for it.
+    ends the stream, and ends the response; the driver's, if it needs one, writes the frames. A heartbeat may be a short
+    task of its own: to a client that does not read it may wait for ever, and nobody may wait for it.
     """
 
     __slots__ = (
@@ -53,7 +51,7 @@ class Connection:
         "draining",
     )
 
-    def __init__(self, send: Send, gone: Callable[[], Awaitable[object]], driver: StreamDriver, opening: bytes) -> None:
+    def __init__(self, send: Send, gone: Callable[[], Awaitable[object]], driver: Driver, opening: bytes) -> None:
         self._send = with_backpressure(send)
         self._direct = direct_writer(send)
         self._gone = gone
@@ -76,9 +74,8 @@ class Connection:
         try:
             if self._opening and (pause := self.write(self._opening)):
                 await pause
-            driving = self._driver.attach(self.write)
-            driving.add_done_callback(self._interrupt, context=self._driver.context)  # else a copy is kept
-            if not (driving.done() or self._left or self.draining):
+            self._driver.attach(self.write, self._interrupt)
+            if not (self._left or self.draining):
                 self._waiting = task = _current_task()
                 try:
                     await self._gone()
@@ -147,19 +144,20 @@ class Connection:
             self._beat()
 
     def _beat(self) -> None:
-        if self._writes_now(HEARTBEAT_FRAME):
+        frame = self._driver.heartbeat()
+        if self._writes_now(frame):
             self._is_silent = False
         else:
-            self._heartbeat = asyncio.get_running_loop().create_task(self._send_heartbeat())
+            self._heartbeat = asyncio.get_running_loop().create_task(self._send_heartbeat(frame))
 
     def drain(self) -> None:
         """End the stream because the server stops; its client is asked to come back."""
         self.draining = True
         self._interrupt()
 
-    async def _send_heartbeat(self) -> None:
+    async def _send_heartbeat(self, frame: bytes) -> None:
         try:
-            await self._send({"type": "http.response.body", "body": HEARTBEAT_FRAME, "more_body": True})
+            await self._send({"type": "http.response.body", "body": frame, "more_body": True})
         except Exception as error:
             self._leave(error)
         self._is_silent = False

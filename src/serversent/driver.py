@@ -9,7 +9,7 @@ import contextlib
 import contextvars
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 from asgiref.sync import ThreadSensitiveContext
 from django.conf import settings
@@ -18,12 +18,33 @@ from django.db import Error as DatabaseError
 from .event import END_FRAME, comment_frame, encode
 from .threads import IDLE_SECONDS, StreamThread
 
-__all__ = ["StreamDriver", "Write"]
+__all__ = ["Driver", "StreamDriver", "Write"]
 
 logger = logging.getLogger("serversent")
 
 # Writes a frame. What it returns, if anything, is awaited before the next: the client's pace.
 Write = Callable[[bytes], Awaitable[None] | None]
+
+
+HEARTBEAT_FRAME = comment_frame("hb")
+
+
+class Driver(Protocol):
+    """What makes the frames of one stream."""
+
+    name: str
+
+    def attach(self, write: Write, on_end: Callable[[Any], object]) -> None:
+        """Send what there is, and all that comes, through ``write``; call ``on_end`` when that is over."""
+
+    def heartbeat(self) -> bytes:
+        """Return what is sent after a silence."""
+
+    def cancel(self) -> None:
+        """Stop. May be called in any state, also twice."""
+
+    async def wait_closed(self, seconds: float) -> None:
+        """Wait until nothing of it runs any more, at most so long."""
 
 
 class StreamDriver:
@@ -96,12 +117,16 @@ class StreamDriver:
         finally:
             self._started = None
 
-    def attach(self, write: Write) -> asyncio.Task[None]:
-        """Send what there is, and all that comes, through ``write``. Returns the task that does it."""
+    def attach(self, write: Write, on_end: Callable[[Any], object]) -> None:
+        """Send what there is, and all that comes, through ``write``; call ``on_end`` when that is over."""
         self._write = write
         if self._attached is not None and not self._attached.done():
             self._attached.set_result(None)
-        return self.start()
+        # In the context that is there: a copy of its own is kept with each callback.
+        self.start().add_done_callback(on_end, context=self.context)
+
+    def heartbeat(self) -> bytes:
+        return HEARTBEAT_FRAME
 
     def cancel(self) -> None:
         """Stop the generator where it stands; its ``finally`` blocks run. May be called in any state, also twice."""

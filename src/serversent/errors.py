@@ -3,6 +3,7 @@
 ServerSentError
  +-- InvalidEvent (also ValueError)      an event that cannot be put on the wire
  +-- InvalidChannel (also ValueError)    a name that no channel can have
+ +-- InvalidSubscription (also ValueError)   a subscription that cannot be served
  +-- UnknownBroker                       an alias that SERVERSENT["BROKERS"] does not have
  +-- BrokerUnavailable                   the broker's database or server cannot be used now
  +-- CursorExpired                       events after a cursor were pruned
@@ -20,6 +21,7 @@ __all__ = [
     "EventTooLarge",
     "InvalidChannel",
     "InvalidEvent",
+    "InvalidSubscription",
     "ServerSentError",
     "TooManySyncStreams",
     "UnknownBroker",
@@ -44,6 +46,14 @@ class InvalidChannel(ServerSentError, ValueError):
     def __init__(self, channel: object, problem: str) -> None:
         super().__init__(f"{channel!r:.250} is no channel: {problem}")
         self.channel = channel
+
+
+class InvalidSubscription(ServerSentError, ValueError):
+    """A subscription that cannot be served. ``field`` names the part that is wrong."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
 
 
 class UnknownBroker(ServerSentError):

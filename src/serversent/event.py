@@ -22,6 +22,7 @@ __all__ = [
     "logged_frame",
     "ready_frame",
     "retry_frame",
+    "state_frame",
 ]
 
 MIN_RETRY_MILLISECONDS = 500  # 0 made browsers connect 4,700 times in 11 s
@@ -176,6 +177,12 @@ def logged_frame(event: str, id: str, data: str) -> bytes:
 def ready_frame(event: str, id: str | None) -> bytes:
     """Return a ``ready`` or ``reset`` event. Without an id the client keeps the one it has."""
     return (f"event: {event}\n" + ("" if id is None else f"id: {id}\n") + "data: {}\n\n").encode()
+
+
+def state_frame(event: ServerSentEvent, id: str | None) -> bytes:
+    """Return the frame of an event of an initial state, with this id and no other: it would be taken for a cursor."""
+    given = ServerSentEvent(event.data, event=event.event, id=id, retry=event.retry, comment=event.comment)
+    return encode(given)
 
 
 def comment_frame(text: str) -> bytes:

@@ -10,7 +10,7 @@ from django.http import HttpRequest, RawPostDataException
 from .conf import setting
 from .connection import Connection
 from .drain import drain_on_stop
-from .driver import StreamDriver
+from .driver import Driver
 from .response import EventStreamResponse
 from .servers import Message, Receive, Send, may_receive_again
 
@@ -46,7 +46,7 @@ class Handoff:
         self._body_received = False
         self._disconnect: asyncio.Future[Message] | None = None
         self._kept: list[EventStreamResponse] = []
-        self._driver: StreamDriver | None = None
+        self._driver: Driver | None = None
         self._opening: bytes | None = None  # set once the stream is armed
         self._closed = False  # the server gave up on the request, and Django's work on it may still go on
 
@@ -76,7 +76,7 @@ class Handoff:
         else:
             self._kept.append(response)
 
-    def take(self, driver: StreamDriver) -> None:
+    def take(self, driver: Driver) -> None:
         """Own a stream from here on: it is closed with the request unless it is armed and served."""
         self._driver = driver
         if self._closed:

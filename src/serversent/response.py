@@ -14,14 +14,16 @@ from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 from .conf import setting
-from .connection import HEARTBEAT_FRAME, opening_frame
-from .driver import StreamDriver
-from .errors import AsyncStreamUnderWSGI, TooManySyncStreams
+from .connection import opening_frame
+from .driver import HEARTBEAT_FRAME, StreamDriver
+from .errors import AsyncStreamUnderWSGI, BrokerUnavailable, TooManySyncStreams
 from .event import END_FRAME, encode, encode_text
+from .hub import stop_hubs
 from .jsontext import to_text
+from .subscribe import ChannelDriver, Subscription
 from .threads import ThreadedIterator
 
-__all__ = ["EventStreamResponse", "headers_alone", "set_stream_headers", "too_many_streams"]
+__all__ = ["EventStreamResponse", "headers_alone", "set_stream_headers", "too_many_streams", "unavailable"]
 
 logger = logging.getLogger("serversent")
 
@@ -31,6 +33,9 @@ CONTENT_TYPE = "text/event-stream; charset=utf-8"
 UNATTENDED_SECONDS = 60
 
 RETRY_AFTER_SECONDS = 5
+
+# How often a stream that is only polled looks whether all was sent.
+POLL_SECONDS = 0.02
 
 
 def set_stream_headers(response: HttpResponseBase) -> None:
@@ -45,19 +50,34 @@ class EventStreamResponse(StreamingHttpResponse):
     """A response of type ``text/event-stream`` that sends what ``source`` yields, each value as one event.
 
     ``source``: an async or sync generator or iterator of values: a str is sent as it is, a ``ServerSentEvent`` too,
-    anything else as JSON. Most views want ``@event_stream`` instead, which also turns an exception before the first
-    event into an ordinary error page. ``name`` is for the log.
+    anything else as JSON. Or a ``Subscription``, of the broker ``using``. Most views want ``@event_stream`` or
+    ``@channel_stream`` instead, which also turn an exception before the first event into an ordinary error page.
+    ``name`` is for the log.
 
     Raises ``TooManySyncStreams`` when ``source`` is sync and its pool of threads is full.
     """
 
-    def __init__(self, source: Any, *, name: str = "", hold_connection: bool = False, wsgi: bool = False) -> None:
+    def __init__(
+        self,
+        source: Any,
+        *,
+        name: str = "",
+        using: str = "default",
+        last_event_id: str = "",
+        hold_connection: bool = False,
+        wsgi: bool = False,
+        polled: bool = False,
+    ) -> None:
         self._name = name or getattr(source, "__qualname__", type(source).__name__)
         self._hold_connection = hold_connection
-        self._driver: StreamDriver | None = None
+        self._using = using
+        self._last_event_id = last_event_id
+        self._driver: StreamDriver | ChannelDriver | None = None
         self._detached = False
+        self._polled = polled  # a server that cannot hold streams: what is new is sent, and that is all
         self.is_kept = False  # a hand-off closes the stream should this response get lost on its way
-        self._values: Any = source if hasattr(source, "__aiter__") else ThreadedIterator(iter(source))
+        ours = isinstance(source, Subscription) or hasattr(source, "__aiter__")
+        self._values: Any = source if ours else ThreadedIterator(iter(source))
         super().__init__(self._sync_frames() if wsgi else self._frames(), content_type=CONTENT_TYPE)
         self._own_body: Any = self._iterator
         self._resource_closers.append(self.close_stream)  # type: ignore[attr-defined]
@@ -65,17 +85,23 @@ class EventStreamResponse(StreamingHttpResponse):
 
     async def start(self, seconds: float) -> None:
         """Run the stream up to its first event, at most ``seconds``. Raises what it raises by then."""
-        await self.driver.first(seconds)
+        driver = self.driver
+        assert isinstance(driver, StreamDriver)
+        await driver.first(seconds)
         if not self.is_kept:
-            asyncio.get_running_loop().call_later(UNATTENDED_SECONDS, self.driver.cancel_unattached)
+            asyncio.get_running_loop().call_later(UNATTENDED_SECONDS, driver.cancel_unattached)
 
     def start_in_thread(self, seconds: float) -> None:
         """The same for a sync generator, from sync code."""
         self._values.start(seconds)
 
     @property
-    def driver(self) -> StreamDriver:
+    def driver(self) -> StreamDriver | ChannelDriver:
         """The driver of the stream, which whoever serves it attaches to. Needs a running event loop."""
+        if self._driver is None and isinstance(self._values, Subscription):
+            self._driver = ChannelDriver(
+                self._values, name=self._name, using=self._using, last_event_id=self._last_event_id
+            )
         if self._driver is None:
             encode = functools.partial(_encode_yielded, self._name)
             self._driver = StreamDriver(
@@ -88,7 +114,7 @@ class EventStreamResponse(StreamingHttpResponse):
         """Whether no middleware has put another body into the place of the stream."""
         return self._iterator is self._own_body
 
-    def detach(self) -> StreamDriver:
+    def detach(self) -> StreamDriver | ChannelDriver:
         """Take the stream out of the response, which can then be closed without closing the stream."""
         driver = self.driver
         self._detached = True
@@ -99,7 +125,7 @@ class EventStreamResponse(StreamingHttpResponse):
         """Close the stream if nobody serves it. May be called from any thread."""
         if self._detached:
             return
-        if self._driver is not None:
+        if isinstance(self._driver, StreamDriver):
             self._driver.cancel_threadsafe()
         elif isinstance(self._values, ThreadedIterator):
             self._values.close()
@@ -121,26 +147,33 @@ class EventStreamResponse(StreamingHttpResponse):
         """The stream as plain Django serves it: what the driver writes, and heartbeats in between."""
         _log_plain_serving_once()
         slot: asyncio.Queue[bytes] = asyncio.Queue(maxsize=1)
-        driving = self.driver.attach(slot.put)
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        driver = self.driver
+        if isinstance(driver, ChannelDriver):
+            await driver.begin()
+        driver.attach(slot.put, lambda _: ended.cancel())
         waiting: asyncio.Task[bytes] | None = None
         try:
             yield opening_frame()
             while True:
                 waiting = waiting or asyncio.create_task(slot.get())
-                seconds = setting("HEARTBEAT_SECONDS")
-                await asyncio.wait({waiting, driving}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+                seconds = POLL_SECONDS if self._polled else setting("HEARTBEAT_SECONDS")
+                either: set[asyncio.Future[Any]] = {waiting, ended}
+                await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
                 if waiting.done():
                     frame, waiting = waiting.result(), None
                     yield frame
-                elif not driving.done():
-                    yield HEARTBEAT_FRAME
+                elif self._polled and isinstance(driver, ChannelDriver) and driver.is_live:
+                    return
+                elif not ended.done():
+                    yield b"" if self._polled else driver.heartbeat()
                 elif slot.empty():
                     return
         finally:
             if waiting is not None:
                 waiting.cancel()
-            self.driver.cancel()
-            await self.driver.wait_closed(setting("DRAIN_SECONDS"))
+            driver.cancel()
+            await driver.wait_closed(setting("DRAIN_SECONDS"))
 
     def _sync_frames(self) -> Iterator[bytes]:
         """The stream as a WSGI server serves it, in one of its threads."""
@@ -174,6 +207,7 @@ def _in_own_loop(frames: AsyncGenerator[bytes]) -> Iterator[bytes]:
                     return
         finally:
             loop.run_until_complete(frames.aclose())
+            loop.run_until_complete(stop_hubs())
 
 
 @functools.cache
@@ -210,6 +244,17 @@ def headers_alone() -> HttpResponse:
     set_stream_headers(response)
     del response.headers["Content-Encoding"]
     return response
+
+
+def unavailable(error: BrokerUnavailable) -> HttpResponse:
+    """The answer to a stream whose broker cannot be used now."""
+    logger.error("A stream was refused: %s", error)
+    return HttpResponse(
+        "Events are not available now. Try again in a few seconds.\n",
+        status=503,
+        content_type="text/plain; charset=utf-8",
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+    )
 
 
 def too_many_streams(error: TooManySyncStreams) -> HttpResponse:

@@ -2,19 +2,22 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, cast, overload
 
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
 
+from .brokers import broker
 from .errors import TooManySyncStreams
 from .event import END_ID
 from .handoff import keep_body, keep_until_served
+from .request import is_wsgi, last_event_id
 from .response import EventStreamResponse, headers_alone, too_many_streams
-from .wsgi import check_wsgi, is_wsgi
+from .subscribe import Subscription
+from .wsgi import check_wsgi, is_runserver
 
-__all__ = ["event_stream"]
+__all__ = ["channel_stream", "event_stream"]
 
 # Headers wait this long for the first event: an exception before it is still an ordinary error page.
 FIRST_EVENT_SECONDS = 0.25
@@ -74,7 +77,7 @@ class _GeneratorView:
 
     def open(self, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Return the stream, not started, or the response there is instead."""
-        request = self._request(args)
+        request = _request_of(self.name, args)
         if request is args[0] and request.method not in self._methods:
             return HttpResponseNotAllowed(sorted(self._methods))
         if not self._restart and last_event_id(request) == END_ID:
@@ -100,11 +103,12 @@ class _GeneratorView:
     def is_async(self) -> bool:
         return inspect.isasyncgenfunction(self.view)
 
-    def _request(self, args: tuple[Any, ...]) -> HttpRequest:
-        for candidate in args[:2]:  # a function's first argument, a method's second
-            if hasattr(candidate, "META"):
-                return cast("HttpRequest", candidate)
-        raise TypeError(f"{self.name} was called without a request; an @event_stream view takes it first")
+
+def _request_of(name: str, args: tuple[Any, ...]) -> HttpRequest:
+    for candidate in args[:2]:  # a function's first argument, a method's second
+        if hasattr(candidate, "META"):
+            return cast("HttpRequest", candidate)
+    raise TypeError(f"{name} was called without a request; a stream's view takes it first")
 
 
 def _decorate(generator_view: _GeneratorView) -> View:
@@ -140,6 +144,79 @@ class _EveryDatabase(set[str]):
         return True
 
 
-def last_event_id(request: HttpRequest) -> str:
-    """Return the id that the client saw last, from the header or, where it cannot set one, the query string."""
-    return request.META.get("HTTP_LAST_EVENT_ID") or request.GET.get("lastEventId") or ""
+@overload
+def channel_stream(view: View, /) -> View: ...
+@overload
+def channel_stream(*, using: str = "default") -> Callable[[View], View]: ...
+def channel_stream(view: View | None = None, /, *, using: str = "default") -> Any:
+    """Make a stream of channels of an ordinary view, sync or async: it decides who may listen, and names the channels.
+
+    The view returns a name, several, a ``Subscription``, or a response: a redirect or a refusal is sent as it is. No
+    channel at all is answered with 204: the client does not come again. ``using``: the broker.
+    """
+
+    def decorate(view: View) -> View:
+        return _decorate_channel_view(view, using)
+
+    return decorate if view is None else decorate(view)
+
+
+def _decorate_channel_view(view: View, using: str) -> View:
+    if inspect.isasyncgenfunction(view) or inspect.isgeneratorfunction(view):
+        raise TypeError(
+            f"@channel_stream needs a view that returns the names of channels, and {view.__qualname__!r} yields. "
+            "For a generator view it is @event_stream."
+        )
+    name = f"{view.__module__}.{view.__qualname__}"
+    wrapper: Any
+    if inspect.iscoroutinefunction(view):
+
+        @functools.wraps(view)
+        async def async_wrapper(*args: Any, **kwargs: Any) -> HttpResponseBase:
+            request = _request_of(name, args)
+            return _refused(request) or _channel_response(request, await view(*args, **kwargs), name, using)
+
+        wrapper = async_wrapper
+        wrapper._non_atomic_requests = _EveryDatabase()
+    else:
+
+        @functools.wraps(view)
+        def sync_wrapper(*args: Any, **kwargs: Any) -> HttpResponseBase:
+            request = _request_of(name, args)
+            return _refused(request) or _channel_response(request, view(*args, **kwargs), name, using)
+
+        wrapper = sync_wrapper
+    return cast("View", wrapper)
+
+
+def _refused(request: HttpRequest) -> HttpResponseBase | None:
+    if request.method not in ("GET", "HEAD"):
+        return HttpResponseNotAllowed(["GET", "HEAD"])
+    return HttpResponse(status=204) if last_event_id(request) == END_ID else None
+
+
+def _channel_response(request: HttpRequest, returned: Any, name: str, using: str) -> HttpResponseBase:
+    if isinstance(returned, HttpResponseBase):
+        return returned
+    if not isinstance(returned, Subscription):
+        if returned is None or isinstance(returned, (bytes, dict)) or not isinstance(returned, (str, Iterable)):
+            raise TypeError(
+                f"{name} returned {type(returned).__name__}; a @channel_stream view returns the name of a channel, "
+                "several, a Subscription or a response"
+            )
+        if not isinstance(returned, str) and not (returned := list(returned)):
+            return HttpResponse(status=204)
+        returned = Subscription(returned)
+    broker(using)  # an unknown alias is an error of the view, not of the stream
+    if request.method == "HEAD":
+        return headers_alone()
+    response = EventStreamResponse(
+        returned,
+        name=name,
+        using=using,
+        last_event_id=last_event_id(request),
+        wsgi=is_wsgi(request),
+        polled=is_wsgi(request) and not is_runserver(request),
+    )
+    keep_until_served(request, response)
+    return response

@@ -8,7 +8,7 @@ from django.http import HttpRequest
 
 from .errors import AsyncStreamUnderWSGI
 
-__all__ = ["check_wsgi", "is_wsgi"]
+__all__ = ["check_wsgi", "is_runserver"]
 
 logger = logging.getLogger("serversent")
 
@@ -20,16 +20,18 @@ class _View(Protocol):
     def is_async(self) -> bool: ...
 
 
-def is_wsgi(request: HttpRequest) -> bool:
-    return not hasattr(request, "scope")
-
-
 def check_wsgi(request: HttpRequest, view: _View) -> None:
     """Refuse what cannot work; say once what works, but not well."""
-    if request.META.get("SERVER_SOFTWARE", "").startswith("WSGIServer"):  # Django's own runserver
-        _log_runserver_once()
-    elif view.is_async:
+    if not is_runserver(request) and view.is_async:
         raise AsyncStreamUnderWSGI(view.name)
+
+
+def is_runserver(request: HttpRequest) -> bool:
+    """Whether this is Django's own server, which has a thread for every request; if so, say once what is better."""
+    found = str(request.META.get("SERVER_SOFTWARE", "")).startswith("WSGIServer")
+    if found:
+        _log_runserver_once()
+    return found
 
 
 @functools.cache

@@ -8,7 +8,7 @@ import pytest
 from django.db import connections
 
 from serversent.brokers import OutgoingEvent
-from serversent.cursor import Cursor
+from serversent.cursors import Cursor
 from serversent.errors import CursorExpired
 
 DEADLINE_SECONDS = 20

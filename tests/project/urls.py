@@ -42,4 +42,6 @@ urlpatterns = [
     path("modules/", views.modules),
     path("big-then-silent/", views.big_then_silent),
     path("scope/", views.scope_across_yields),
+    path("channels/", views.channels),
+    path("send/", views.send),
 ]

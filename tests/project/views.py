@@ -18,7 +18,7 @@ from django.http import Http404, HttpResponse, JsonResponse, StreamingHttpRespon
 from django.utils import translation
 from django.views import View
 
-from serversent import ServerSentEvent, event_stream
+from serversent import ServerSentEvent, Subscription, channel_stream, event_stream, send_event
 
 from . import middleware_for_reload  # noqa: F401
 
@@ -361,3 +361,26 @@ def touching(request):
 
 def modules(request):
     return JsonResponse({name: name in sys.modules for name in ("django", "serversent", "channels")})
+
+
+# Channels.
+
+
+@channel_stream
+def channels(request):
+    """Whatever the query asks for."""
+    names = request.GET.getlist("channel")
+    if "state" in request.GET:
+        return Subscription(names, initial=lambda: ServerSentEvent({"state": 1}, event="state"))
+    if "oldest" in request.GET:
+        return Subscription(names, start="oldest")
+    if "seconds" in request.GET:
+        return Subscription(names, expires=float(request.GET["seconds"]))
+    return names
+
+
+@login_not_required
+def send(request):
+    """Publish from within this server."""
+    send_event(request.GET["channel"], request.GET["data"], event=request.GET.get("event", "message"))
+    return HttpResponse("sent")

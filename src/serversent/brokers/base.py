@@ -11,7 +11,7 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from ..conf import broker_settings
-from ..cursor import Cursor
+from ..cursors import Cursor
 from ..errors import UnknownBroker
 
 __all__ = ["Broker", "Events", "LoggedEvent", "OutgoingEvent", "broker", "new_broker"]

@@ -17,7 +17,7 @@ from django.db import DEFAULT_DB_ALIAS, OperationalError, ProgrammingError, conn
 from django.db import Error as DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from ..cursor import Cursor
+from ..cursors import Cursor
 from ..errors import BrokerUnavailable
 from . import log
 from .base import Broker, Events, OutgoingEvent

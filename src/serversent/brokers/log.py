@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from ..cursor import Cursor
+from ..cursors import Cursor
 from ..errors import CursorExpired
 from .base import PAGE_BYTES, Events, LoggedEvent
 from .session import sql

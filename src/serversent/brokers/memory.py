@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import transaction
 
-from ..cursor import Cursor
+from ..cursors import Cursor
 from ..errors import CursorExpired
 from .base import PAGE_BYTES, Broker, Events, LoggedEvent, OutgoingEvent
 from .transactions import open_transaction

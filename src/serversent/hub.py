@@ -1,0 +1,300 @@
+"""The hub: one reader of a broker's log for each event loop, which hands every event to all connections that want it.
+
+There is no queue for a connection. One that cannot take an event when it comes reads it later, from the ring or from
+the log, at its own pace.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+import weakref
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from .brokers import Events, LoggedEvent, new_broker
+from .conf import setting
+from .cursors import Cursor
+from .errors import BrokerUnavailable, InvalidEvent
+from .event import END_FRAME, logged_frame
+from .ring import Ring
+
+__all__ = ["Frames", "Hub", "Subscriber", "hub", "stop_hubs"]
+
+logger = logging.getLogger("serversent")
+
+# A page that is reloaded leaves and comes back; the tail need not stop for it.
+LINGER_SECONDS = 5.0
+
+MAINTAIN_SECONDS = 60.0
+MAX_BACKOFF_SECONDS = 10.0
+
+# Pieces that the connections which catch up read at once.
+CHUNK_BYTES = 256 * 1024
+
+Frames = list[tuple[int, bytes]]
+
+
+class Subscriber(Protocol):
+    """A stream of channels that is live or catching up."""
+
+    def push(self, frames: Frames, joined: bytes) -> None:
+        """Send what is new of its channels; all of it is below the hub's position by now."""
+
+    def catch_up(self) -> None:
+        """Look at the hub: its epoch, its position, or what it holds has changed."""
+
+    def check_closed(self) -> None:
+        """One of its channels was closed."""
+
+
+class _Group:
+    """All live connections with the same set of channels: what they get is joined once."""
+
+    __slots__ = ("channels", "new", "subscribers")
+
+    def __init__(self, channels: frozenset[str]) -> None:
+        self.channels = channels
+        self.subscribers: set[Subscriber] = set()
+        self.new: Frames = []
+
+
+class Hub:
+    """Reads one broker for the connections of one event loop. It runs while there are any."""
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+        self._broker = new_broker(alias)
+        self._ring = Ring(setting("REPLAY_BYTES"))
+        self._cursor = Cursor("", 0)
+        self._groups: dict[frozenset[str], _Group] = {}
+        self._by_channel: dict[str, set[_Group]] = {}
+        self._starting: asyncio.Future[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._reads: dict[Any, asyncio.Future[Any]] = {}
+        self._stopping: asyncio.TimerHandle | None = None
+
+    @property
+    def cursor(self) -> Cursor:
+        """Everything up to here was handed to the live connections."""
+        return self._cursor
+
+    # Its life.
+
+    async def start(self) -> None:
+        """Return when the tail runs. Join at once: an unused hub stops. Raises ``BrokerUnavailable``."""
+        if self._starting is None:
+            self._starting = asyncio.ensure_future(self._start())
+            self._starting.add_done_callback(_retrieve)
+        await asyncio.shield(self._starting)
+
+    async def _start(self) -> None:
+        try:
+            head = await self._broker.head()
+            recent = await self._broker.recent(head.offset, setting("REPLAY_BYTES"))
+        except BaseException:
+            self._starting = None  # the next one tries again
+            raise
+        self._cursor = head
+        self._ring.clear(recent.after)
+        self._hold(recent.events)
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._run()), loop.create_task(self._maintain())]
+        self._stop_if_unused()
+
+    def _stop_if_unused(self) -> None:
+        if self._stopping is not None:
+            self._stopping.cancel()
+        self._stopping = None
+        if not self._groups:
+            self._stopping = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._stop)
+
+    def _stop(self) -> None:
+        closing = asyncio.get_running_loop().create_task(self.stop())
+        _closing.add(closing)
+        closing.add_done_callback(_closing.discard)
+
+    async def stop(self) -> None:
+        """Stop reading, and give back what that took. The next ``start()`` begins anew."""
+        self._stopping = self._starting = None
+        tasks, self._tasks = self._tasks, []
+        broker, self._broker = self._broker, new_broker(self.alias)
+        self._ring.clear(self._cursor.offset)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        await broker.aclose()
+
+    async def _run(self) -> None:
+        backoff = 0.0
+        while True:
+            try:
+                async with contextlib.aclosing(self._broker.tail(self._cursor)) as tail:  # type: ignore[type-var]
+                    async for piece in tail:
+                        backoff = 0.0
+                        self._take(piece)
+            except Exception:
+                backoff = min(MAX_BACKOFF_SECONDS, backoff * 2 or 0.1)
+                logger.exception("The tail of broker %r failed; it starts again in %.1f s", self.alias, backoff)
+                await asyncio.sleep(backoff)
+
+    async def _maintain(self) -> None:
+        while True:
+            await asyncio.sleep(MAINTAIN_SECONDS * random.uniform(0.7, 1.3))
+            try:
+                await self._broker.maintain()
+            except BrokerUnavailable as error:
+                logger.warning("%s", error)
+
+    # Who listens.
+
+    def join(self, subscriber: Subscriber, channels: frozenset[str]) -> None:
+        group = self._groups.get(channels)
+        if group is None:
+            group = self._groups[channels] = _Group(channels)
+            for channel in channels:
+                self._by_channel.setdefault(channel, set()).add(group)
+        group.subscribers.add(subscriber)
+        self._stop_if_unused()
+
+    def leave(self, subscriber: Subscriber, channels: frozenset[str]) -> None:
+        group = self._groups.get(channels)
+        if group is None:
+            return
+        group.subscribers.discard(subscriber)
+        if group.subscribers:
+            return
+        del self._groups[channels]
+        for channel in channels:
+            groups = self._by_channel[channel]
+            groups.discard(group)
+            if not groups:
+                del self._by_channel[channel]
+        self._stop_if_unused()
+
+    # What is new. From the ring to the last push there is no await, so nobody sees one without the other.
+
+    def _take(self, piece: Events) -> None:
+        if piece.epoch != self._cursor.epoch:
+            logger.warning("The log of broker %r is another now: its streams are reset", self.alias)
+            self._begin_anew(piece)
+        elif piece.after > self._cursor.offset:
+            logger.warning("The log of broker %r was pruned up to %d before it was read", self.alias, piece.after)
+            self._begin_anew(piece)
+        else:
+            frames = self._hold(piece.events)
+            self._cursor = piece.cursor
+            self._push(piece.events, frames)
+
+    def _begin_anew(self, piece: Events) -> None:
+        self._cursor = piece.cursor
+        self._ring.clear(piece.after)
+        self._hold(piece.events)
+        for group in list(self._groups.values()):
+            for subscriber in list(group.subscribers):
+                subscriber.catch_up()
+
+    def _hold(self, events: Iterable[LoggedEvent]) -> Frames:
+        frames = []
+        for event in events:
+            frame = self.frame(event)
+            self._ring.append(event.offset, event.channel, frame)
+            frames.append((event.offset, frame))
+        return frames
+
+    def _push(self, events: Iterable[LoggedEvent], frames: Frames) -> None:
+        touched: dict[_Group, bool] = {}
+        for event, entry in zip(events, frames, strict=True):
+            for group in self._by_channel.get(event.channel, ()):
+                touched[group] = touched.get(group, False) or event.event == "end"
+                if entry[1] is not END_FRAME:
+                    group.new.append(entry)
+        for group, closed in touched.items():
+            new, group.new = group.new, []
+            joined = b"".join([frame for _, frame in new])
+            for subscriber in list(group.subscribers):
+                if new:
+                    subscriber.push(new, joined)
+                if closed:
+                    subscriber.check_closed()
+
+    def frame(self, event: LoggedEvent) -> bytes:
+        """Return an event as it is sent: ``END_FRAME`` itself where a channel was closed, nothing if it cannot be."""
+        if event.event == "end":
+            return END_FRAME
+        try:
+            return logged_frame(event.event, f"{self._cursor.epoch}-{event.offset}", event.data)
+        except InvalidEvent as error:  # it was stored by SQL
+            logger.error("Event %d of channel %r was left out: %s", event.offset, event.channel, error)
+            return b""
+
+    # What was before.
+
+    async def head(self) -> Cursor:
+        """Return the log's own head, which the hub may be behind."""
+        head: Cursor = await self._once("head", self._broker.head)
+        return head
+
+    async def closed(self, channels: frozenset[str]) -> bool:
+        """Whether every one of the channels is closed."""
+        closed: set[str] = await self._once(("closed", channels), lambda: self._broker.closed(channels))
+        return closed >= channels
+
+    async def read(self, channels: frozenset[str], after: int | None) -> tuple[Frames, int]:
+        """Return the first frames after an offset, and the offset up to which that is all. The ring is asked first.
+
+        Raises ``CursorExpired``. ``after=None``: from the oldest that is kept.
+        """
+        upto = self._cursor.offset
+        held = None if after is None else self.held(channels, after)
+        if held is not None:
+            return held
+        read = self._once(("read", channels, after, upto), lambda: self._read_log(channels, after, upto))
+        frames: tuple[Frames, int] = await read
+        return frames
+
+    def held(self, channels: frozenset[str], after: int) -> tuple[Frames, int] | None:
+        """The same from the ring alone; ``None`` if it does not reach back that far."""
+        frames = self._ring.read(channels, after, CHUNK_BYTES)
+        if frames is None:
+            return None
+        size = sum(len(frame) for _, frame in frames)
+        return frames, frames[-1][0] if size >= CHUNK_BYTES else self._cursor.offset
+
+    async def _read_log(self, channels: frozenset[str], after: int | None, upto: int) -> tuple[Frames, int]:
+        page = await self._broker.read(channels, after, upto)
+        return [(event.offset, self.frame(event)) for event in page.events], page.upto
+
+    async def _once(self, key: Any, call: Any) -> Any:
+        """Make a read that others wait for already together with them."""
+        reading = self._reads.get(key)
+        if reading is None:
+            reading = self._reads[key] = asyncio.ensure_future(call())
+            reading.add_done_callback(_retrieve)
+            reading.add_done_callback(lambda _: self._reads.pop(key, None))
+        return await asyncio.shield(reading)
+
+
+def _retrieve(done: asyncio.Future[Any]) -> None:
+    """Whoever waited may have left; an error that nobody asked for would be logged as a mistake of ours."""
+    if not done.cancelled():
+        done.exception()
+
+
+_closing: set[asyncio.Task[None]] = set()
+_hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Hub]] = weakref.WeakKeyDictionary()
+
+
+async def stop_hubs() -> None:
+    """Stop every hub of the running event loop, which is about to end."""
+    for each in _hubs.get(asyncio.get_running_loop(), {}).values():
+        await each.stop()
+
+
+def hub(alias: str) -> Hub:
+    """Return the running event loop's hub of a broker. Raises ``UnknownBroker``."""
+    hubs = _hubs.setdefault(asyncio.get_running_loop(), {})
+    if alias not in hubs:
+        hubs[alias] = Hub(alias)
+    return hubs[alias]
