@@ -1,9 +1,9 @@
 """The Django app: nothing but the system checks needs it."""
 
 from django.apps import AppConfig
-from django.core.checks import register
+from django.core.checks import Tags, register
 
-from .checks import check_settings
+from .checks import check_brokers, check_databases, check_deployment, check_settings
 
 __all__ = ["ServerSentConfig"]
 
@@ -15,3 +15,6 @@ class ServerSentConfig(AppConfig):
 
     def ready(self) -> None:
         register(check_settings)
+        register(check_brokers)
+        register(check_databases, Tags.database)
+        register(check_deployment, deploy=True)

@@ -47,11 +47,15 @@ class ASGIHandler(DjangoASGIHandler):
     ) -> None:
         handoff = Handoff(receive)
         try:
-            await super().__call__(handoff.scope(scope), handoff.receive, send)
+            await self.run_application(handoff.scope(scope), handoff.receive, send)
             if connection := await handoff.connection(send):
                 await connection.serve()
         finally:
             await handoff.close()
+
+    async def run_application(self, scope: Any, receive: Callable[[], Awaitable[Message]], send: Send) -> None:
+        """Django's own part, which ends with the headers where a stream was handed off."""
+        await super().__call__(scope, receive, send)
 
     # Django calls one of these two around the view, inside all middleware.
 

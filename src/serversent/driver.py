@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 
 from .event import END_FRAME, comment_frame, encode
-from .threads import IDLE_SECONDS, StreamThread
+from .threads import IDLE_SECONDS, StreamThread, stand_in
 
 __all__ = ["Driver", "StreamDriver", "Write"]
 
@@ -159,7 +159,7 @@ class StreamDriver:
     async def _run(self) -> None:
         self._running = True
         try:
-            async with ThreadSensitiveContext(executor=self._thread):  # type: ignore[arg-type]
+            async with ThreadSensitiveContext(executor=stand_in.get() or self._thread):  # type: ignore[arg-type]
                 try:
                     if self._cancelled:
                         return

@@ -22,7 +22,7 @@ from .cursors import Cursor
 from .errors import BrokerUnavailable, CursorExpired, InvalidSubscription
 from .event import END_FRAME, ServerSentEvent, comment_frame, ready_frame, state_frame
 from .hub import Frames, Hub, hub
-from .threads import StreamThread
+from .threads import StreamThread, stand_in
 
 __all__ = ["ChannelDriver", "Subscription"]
 
@@ -340,7 +340,7 @@ async def _values(initial: Callable[[], Any] | None) -> AsyncIterator[Any]:
         return
     thread = StreamThread()
     try:
-        async with ThreadSensitiveContext(executor=thread):  # type: ignore[arg-type]
+        async with ThreadSensitiveContext(executor=stand_in.get() or thread):  # type: ignore[arg-type]
             if inspect.isasyncgenfunction(initial):
                 async for value in initial():
                     yield value

@@ -20,11 +20,14 @@ from django.db import connections
 from .conf import setting
 from .errors import TooManySyncStreams
 
-__all__ = ["StreamThread", "ThreadedIterator"]
+__all__ = ["StreamThread", "ThreadedIterator", "stand_in"]
 
 logger = logging.getLogger("serversent")
 
 IDLE_SECONDS = 0.3
+
+# An executor instead of a stream's own: in a project's tests, sync code has to run where the test's transaction is.
+stand_in: contextvars.ContextVar[Any] = contextvars.ContextVar("serversent.stand_in", default=None)
 
 _Call = tuple[Future[Any], Callable[[], Any]]
 

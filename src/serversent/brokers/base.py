@@ -1,8 +1,9 @@
 """What every broker does, and how the settings name them. Streams and publishers know no more of a broker than this."""
 
+import contextlib
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from asgiref.sync import sync_to_async
@@ -14,7 +15,7 @@ from ..conf import broker_settings
 from ..cursors import Cursor
 from ..errors import UnknownBroker
 
-__all__ = ["Broker", "Events", "LoggedEvent", "OutgoingEvent", "broker", "new_broker"]
+__all__ = ["Broker", "Events", "LoggedEvent", "OutgoingEvent", "broker", "new_broker", "override_broker"]
 
 # How much data one read returns, in bytes, unless a single event is larger.
 PAGE_BYTES = 256 * 1024
@@ -121,6 +122,14 @@ class Broker(ABC):
         """Return what is wrong with the configuration, as Django's system checks."""
         return []
 
+    def check_databases(self, databases: Collection[str]) -> list[CheckMessage]:
+        """The same with questions to these databases."""
+        return []
+
+    def check_deployment(self) -> list[CheckMessage]:
+        """The same for production."""
+        return []
+
     async def maintain(self) -> None:  # noqa: B027
         """Do what is due now and then. A hub calls it about once a minute."""
 
@@ -142,6 +151,17 @@ def new_broker(alias: str) -> Broker:
 def broker(alias: str = "default") -> Broker:
     """Return the process's broker ``alias``, for publishing."""
     return new_broker(alias)
+
+
+@contextlib.contextmanager
+def override_broker(alias: str, append: Callable[..., None]) -> Iterator[None]:
+    """Let another function take what is sent through a broker, for a test."""
+    found = broker(alias)
+    found.append = append  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del found.append
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:

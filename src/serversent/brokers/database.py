@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mappi
 from contextlib import contextmanager
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, OperationalError, ProgrammingError, connections, transaction
 from django.db import Error as DatabaseError
@@ -208,6 +209,56 @@ class DatabaseBroker(Broker):
     def stats(self) -> dict[str, Any]:
         with self._own_connection() as connection:
             return log.stats(connection)
+
+    def check(self) -> list[CheckMessage]:
+        if self.database not in connections:
+            return [
+                Error(
+                    f"The broker {self.alias!r} uses the database {self.database!r}, which DATABASES does not have.",
+                    hint=f"There are: {', '.join(sorted(connections))}.",
+                    id="serversent.E005",
+                )
+            ]
+        connection = connections[self.database]
+        if connection.vendor == "postgresql" and connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"):
+            return [
+                Warning(
+                    f"The database {self.database!r} seems to be behind a pooler in transaction mode "
+                    "(DISABLE_SERVER_SIDE_CURSORS), which LISTEN cannot work through.",
+                    hint="Events arrive by polling. Give the broker an alias that goes to PostgreSQL directly.",
+                    id="serversent.W002",
+                )
+            ]
+        return []
+
+    def check_databases(self, databases: Collection[str]) -> list[CheckMessage]:
+        if self.database not in databases or self.database not in connections:
+            return []
+        tables = connections[self.database].introspection.table_names()
+        if "serversent_event" in tables:
+            return []
+        return [
+            Error(
+                f"The tables of the broker {self.alias!r} are not in the database {self.database!r}.",
+                hint=f"Run manage.py migrate --database {self.database}.",
+                id="serversent.E006",
+            )
+        ]
+
+    def check_deployment(self) -> list[CheckMessage]:
+        if self.database not in connections or connections[self.database].vendor != "sqlite":
+            return []
+        options = connections[self.database].settings_dict["OPTIONS"]
+        if options.get("transaction_mode") == "IMMEDIATE" and "journal_mode" in str(options.get("init_command", "")):
+            return []
+        return [
+            Warning(
+                f"The broker {self.alias!r} uses SQLite with the settings of a new project.",
+                hint='For production: "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20, "init_command": '
+                '"PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL"}.',
+                id="serversent.W003",
+            )
+        ]
 
     @contextmanager
     def _own_connection(self) -> Iterator[BaseDatabaseWrapper]:

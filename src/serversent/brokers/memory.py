@@ -18,7 +18,7 @@ from ..errors import CursorExpired
 from .base import PAGE_BYTES, Broker, Events, LoggedEvent, OutgoingEvent
 from .transactions import open_transaction
 
-__all__ = ["MemoryBroker"]
+__all__ = ["MemoryBroker", "clear"]
 
 DEFAULT_KEEP = 1000
 
@@ -39,6 +39,11 @@ class _Log:
 
 
 _logs: dict[str, _Log] = {}
+
+
+def clear() -> None:
+    """Begin every log of this process anew."""
+    _logs.clear()
 
 
 class MemoryBroker(Broker):

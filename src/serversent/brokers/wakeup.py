@@ -1,5 +1,6 @@
 """How the tail of a database's log learns that there is something new."""
 
+import logging
 import threading
 import time
 import weakref
@@ -7,7 +8,7 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from .session import sql
+from .session import own_connection, sql
 
 __all__ = ["Wakeup", "wake"]
 
@@ -15,8 +16,15 @@ __all__ = ["Wakeup", "wake"]
 SQLITE_POLL_SECONDS = 0.05
 MARIADB_POLL_SECONDS = 0.2
 
+# Without LISTEN: psycopg 2, or a pooler.
+POSTGRESQL_POLL_SECONDS = 0.5
+
+ECHO_SECONDS = 2.0
+
 # With LISTEN the poll is a net: for what was inserted by plain SQL, or by a process that was killed before it numbered.
 LISTEN_POLL_SECONDS = 1.0
+
+logger = logging.getLogger("serversent")
 
 _wakeups: weakref.WeakSet["Wakeup"] = weakref.WeakSet()
 _lock = threading.Lock()
@@ -37,6 +45,8 @@ class Wakeup:
         self.alias = alias
         self.event = threading.Event()
         self._listening: Any = None  # the driver's connection on which LISTEN was said
+        self._is_tried = False
+        self._is_deaf = False
         self._version = -1
         with _lock:
             _wakeups.add(self)
@@ -49,17 +59,37 @@ class Wakeup:
         elif connection.vendor == "postgresql":
             connection.ensure_connection()
             if self._listening is not connection.connection and hasattr(connection.connection, "notifies"):
-                sql(connection, "LISTEN serversent")
-                self._listening = connection.connection
+                self._listen(connection)
+
+    def _listen(self, connection: BaseDatabaseWrapper) -> None:
+        """Say LISTEN, and try it: through a pooler in transaction mode, or on a standby, nothing is ever heard."""
+        sql(connection, "LISTEN serversent")
+        self._listening = connection.connection
+        if self._is_tried:
+            return
+        self._is_tried = True
+        other = own_connection(self.alias)
+        try:
+            sql(other, "SELECT pg_notify('serversent', '')")
+        finally:
+            other.close()
+        if not any(True for _ in self._listening.notifies(timeout=ECHO_SECONDS, stop_after=1)):
+            logger.warning(
+                "NOTIFY does not arrive from the database %r: is it behind a pooler in transaction mode? "
+                "Events are polled for, every %g s",
+                self.alias,
+                POSTGRESQL_POLL_SECONDS,
+            )
+            self._is_deaf = True
 
     def wait(self, connection: BaseDatabaseWrapper) -> bool:
         """Wait for a commit, at most about a second; say whether there was a sign of one."""
         if connection.vendor == "sqlite":
             return self._wait_for_version(connection)
-        if self._listening is not None and self._listening is connection.connection:
+        if not self._is_deaf and self._listening is not None and self._listening is connection.connection:
             # One is enough: what others told of is read with it.
             return any(True for _ in self._listening.notifies(timeout=LISTEN_POLL_SECONDS, stop_after=1))
-        return self.event.wait(MARIADB_POLL_SECONDS)
+        return self.event.wait(POSTGRESQL_POLL_SECONDS if connection.vendor == "postgresql" else MARIADB_POLL_SECONDS)
 
     def _wait_for_version(self, connection: BaseDatabaseWrapper) -> bool:
         until = time.monotonic() + LISTEN_POLL_SECONDS

@@ -1,0 +1,140 @@
+"""``manage.py serversent``: send and listen from a shell, and look after the log."""
+
+import asyncio
+import json
+import time
+import urllib.error
+import urllib.request
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from serversent.brokers import broker
+from serversent.errors import ServerSentError
+from serversent.event import END_ID, EventParser, ReceivedEvent
+from serversent.hub import stop_hubs
+from serversent.publish import send_event
+from serversent.subscribe import ChannelDriver, Subscription
+
+DEFAULT_RETRY_SECONDS = 3.0
+
+# A stream that says nothing for three heartbeats is dead.
+SILENCE_SECONDS = 50
+
+
+class Command(BaseCommand):
+    help = "Send events, listen to them, and look after the log of a broker."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+        send = commands.add_parser("send", help="send an event to a channel")
+        send.add_argument("channel")
+        send.add_argument("data", help="text as it is")
+        send.add_argument("--event", default="message", help="the type of the event")
+
+        listen = commands.add_parser("listen", help="print events as they come, until Ctrl-C")
+        listen.add_argument("url", nargs="?", help="the URL of a stream")
+        listen.add_argument("--channel", action="append", help="a channel of the broker, instead of a URL")
+        listen.add_argument("--header", action="append", default=[], metavar="NAME:VALUE", help="sent with the request")
+        listen.add_argument("--cursor", default="", help="where to begin, as the id of an event")
+
+        prune = commands.add_parser("prune", help="remove old events")
+        prune.add_argument("--older-than", type=float, metavar="SECONDS", help="default: the broker's option")
+        prune.add_argument("--keep", type=int, metavar="N", help="keep the newest N of each channel")
+
+        commands.add_parser("stats", help="print figures about the log, as JSON")
+        commands.add_parser("newepoch", help="make every client start again; after the log was restored from a backup")
+        for command in commands.choices.values():
+            command.add_argument("--using", default="default", help="the broker's alias")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            getattr(self, options["command"])(options)
+        except ServerSentError as error:
+            raise CommandError(str(error)) from error
+        except KeyboardInterrupt:
+            self.stderr.write("")
+
+    def send(self, options: dict[str, Any]) -> None:
+        send_event(options["channel"], options["data"], event=options["event"], using=options["using"])
+
+    def prune(self, options: dict[str, Any]) -> None:
+        removed = broker(options["using"]).prune(options["older_than"], options["keep"])
+        self.stdout.write(f"{removed} events removed")
+
+    def stats(self, options: dict[str, Any]) -> None:
+        self.stdout.write(json.dumps(broker(options["using"]).stats(), indent=2))
+
+    def newepoch(self, options: dict[str, Any]) -> None:
+        self.stdout.write(f"The log is {broker(options['using']).new_epoch()} now; open streams are reset")
+
+    def listen(self, options: dict[str, Any]) -> None:
+        if bool(options["url"]) == bool(options["channel"]):
+            raise CommandError("listen needs a URL, or --channel NAME")
+        if options["channel"]:
+            asyncio.run(self._listen_to_channels(options))
+        else:
+            self._listen_to_url(options)
+
+    def _print(self, events: list[ReceivedEvent]) -> None:
+        for event in events:
+            kind = "" if event.event == "message" else f"{event.event} "
+            self.stdout.write(f"{self.style.SUCCESS(event.id or '-')} {kind}{event.data}")
+        self.stdout.flush()
+
+    async def _listen_to_channels(self, options: dict[str, Any]) -> None:
+        ended, parser = asyncio.Event(), EventParser()
+        driver = ChannelDriver(Subscription(options["channel"]), name="listen", using=options["using"])
+        await driver.begin(options["cursor"])
+        driver.attach(lambda frame: self._print(parser.feed(frame)), lambda _: ended.set())
+        try:
+            await ended.wait()
+        finally:
+            driver.cancel()
+            await stop_hubs()
+
+    def _listen_to_url(self, options: dict[str, Any]) -> None:
+        headers = {"Accept": "text/event-stream"}
+        for header in options["header"]:
+            name, separator, value = header.partition(":")
+            if not separator:
+                raise CommandError(f"--header {header!r}: it is NAME:VALUE")
+            headers[name.strip()] = value.strip()
+        retry, last_event_id = DEFAULT_RETRY_SECONDS, options["cursor"]
+        while last_event_id != END_ID:
+            parser = EventParser(last_event_id)
+            try:
+                if not self._read(options["url"], headers, parser):
+                    return
+                problem = "the stream ended"
+            except urllib.error.HTTPError as error:
+                if error.code < 500 and error.code not in (408, 425, 429):
+                    raise CommandError(f"{options['url']} answered {error.code} {error.reason}") from error
+                problem = f"{error.code} {error.reason}"
+            except (OSError, ServerSentError) as error:
+                problem = str(error)
+            last_event_id = parser.last_event_id
+            retry = retry if parser.retry is None else parser.retry / 1000
+            if last_event_id != END_ID:
+                self.stderr.write(f"{problem}; again in {retry:g} s")
+                time.sleep(retry)
+
+    def _read(self, url: str, headers: dict[str, str], parser: EventParser) -> bool:
+        """Print what one response brings; say whether to come again."""
+        if parser.last_event_id:
+            headers = {**headers, "Last-Event-ID": parser.last_event_id}
+        if not url.startswith(("http://", "https://")):
+            raise CommandError(f"{url!r} is no http or https URL")
+        request = urllib.request.Request(url, headers=headers)  # noqa: S310
+        with urllib.request.urlopen(request, timeout=SILENCE_SECONDS) as response:  # noqa: S310
+            if response.status == 204:
+                return False
+            kind = response.headers.get_content_type()
+            if kind != "text/event-stream":
+                raise CommandError(f"{url} answered with {kind}, which is no stream")
+            while chunk := response.read1(65536):
+                self._print(parser.feed(chunk))
+        return True

@@ -1,0 +1,331 @@
+"""For the tests of your project: open a stream and take its events, and see what was sent. No wait is without end."""
+
+import asyncio
+import concurrent.futures
+import queue
+import threading
+import urllib.parse
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from asgiref.sync import AsyncToSync, ThreadSensitiveContext, sync_to_async
+from django.conf import settings
+from django.core.handlers.asgi import ASGIHandler as DjangoASGIHandler
+from django.db import connections, transaction
+from django.test import override_settings
+from django.test.client import ClientMixin
+
+from .asgi import ASGIHandler
+from .brokers import OutgoingEvent, memory
+from .brokers.base import override_broker
+from .brokers.transactions import open_transaction
+from .conf import broker_settings
+from .event import EventParser, ReceivedEvent
+from .hub import stop_hubs
+from .threads import stand_in
+
+__all__ = ["Stream", "captured_events", "open_stream"]
+
+TIMEOUT_SECONDS = 5.0
+
+T = TypeVar("T")
+
+
+class _Handler(ASGIHandler):
+    """The application, with sync code where the test has its database connection."""
+
+    async def run_application(self, scope: Any, receive: Any, send: Any) -> None:
+        await DjangoASGIHandler.handle(self, scope, receive, send)
+
+
+class Stream:
+    """One open response, made by ``open_stream``. Use it as ``async with`` in async tests, as ``with`` in others.
+
+    ``status`` and ``headers`` are the response's; ``body`` is what came so far. Each wait has a ``timeout`` in seconds
+    and raises ``TimeoutError`` with what there is to say. In async tests ``next`` and ``take`` are awaited.
+    """
+
+    def __init__(self, application: Any, url: str, headers: Sequence[tuple[str, str]]) -> None:
+        path, _, query = url.partition("?")
+        self._application = application
+        self._scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": "GET",
+            "scheme": "http",
+            "path": urllib.parse.unquote(path),
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
+            "root_path": "",
+            "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers],
+            "server": ("testserver", 80),
+            "client": ("127.0.0.1", 0),
+        }
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.body = b""
+        self._parser = EventParser()
+        self._events: list[ReceivedEvent] = []
+        self._ended = False
+        self._thread: _LoopThread | None = None
+        self._executor: Any = None
+        self._settings: Any = None
+
+    # Async.
+
+    async def __aenter__(self) -> "Stream":
+        # The thread in which Django's async tests run sync code, where their transaction is.
+        self._executor = getattr(AsyncToSync.executors, "current", None)
+        await sync_to_async(self._use_memory)()
+        try:
+            await self._open()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._close()
+        self._restore()
+
+    async def _open(self) -> None:
+        self._changed = asyncio.Condition()
+        self._gone = asyncio.Event()
+        self._requested = False
+        self._task = asyncio.ensure_future(self._run())
+        self._task.add_done_callback(lambda _: asyncio.ensure_future(self._notify()))
+        await self._until(lambda: self.status, TIMEOUT_SECONDS, "no response")
+
+    async def _run(self) -> None:
+        if self._executor is None:
+            await self._application(self._scope, self._receive, self._send)
+            return
+        stand_in.set(self._executor)
+        async with ThreadSensitiveContext(executor=self._executor):
+            await self._application(self._scope, self._receive, self._send)
+
+    async def _close(self) -> None:
+        self._gone.set()
+        _, running = await asyncio.wait({self._task}, timeout=TIMEOUT_SECONDS)
+        for task in running:
+            task.cancel()
+        await stop_hubs()
+        if not running and not self._task.cancelled() and (error := self._task.exception()):
+            raise error
+
+    async def _receive(self) -> dict[str, Any]:
+        if not self._requested:
+            self._requested = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.headers = {name.decode().lower(): value.decode("latin-1") for name, value in message["headers"]}
+            self.status = message["status"]
+        else:
+            self.body += message.get("body", b"")
+            self._events += self._parser.feed(message.get("body", b""))
+            self._ended = not message.get("more_body", False)
+        await self._notify()
+
+    async def _notify(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _until(self, condition: Callable[[], Any], timeout: float, what: str) -> None:
+        def is_over() -> bool:
+            return bool(condition()) or self._ended or self._task.done()
+
+        try:
+            async with asyncio.timeout(timeout), self._changed:
+                await self._changed.wait_for(is_over)
+        except TimeoutError:
+            raise TimeoutError(f"{what} within {timeout:g} s. {await self._situation()}") from None
+        if not condition():
+            raise EOFError(f"The stream ended: {what}. {await self._situation()}")
+
+    async def _situation(self) -> str:
+        said = f"Status {self.status}, body so far: {self.body[-300:]!r}."
+        if self._executor is None:
+            return said
+        if waiting := await asyncio.wrap_future(self._executor.submit(_waiting_for_commit)):
+            said += (
+                f" {waiting} callbacks wait for the commit of a transaction, which a TestCase never does: use "
+                "TransactionTestCase, or self.captureOnCommitCallbacks(execute=True)."
+            )
+        return said
+
+    async def _next(self, timeout: float) -> ReceivedEvent:
+        await self._until(lambda: self._events, timeout, "no event")
+        return self._events.pop(0)
+
+    async def _take(self, count: int, timeout: float) -> list[ReceivedEvent]:
+        await self._until(lambda: len(self._events) >= count, timeout, f"fewer than {count} events")
+        taken, self._events = self._events[:count], self._events[count:]
+        return taken
+
+    # Either.
+
+    def next(self, timeout: float = TIMEOUT_SECONDS) -> Any:
+        """Return the next event, a ``ReceivedEvent`` with ``data``, ``event`` and ``id``."""
+        return self._wait(self._next(timeout))
+
+    def take(self, count: int, timeout: float = TIMEOUT_SECONDS) -> Any:
+        """Return the next ``count`` events."""
+        return self._wait(self._take(count, timeout))
+
+    def _wait(self, waiting: Coroutine[Any, Any, T]) -> Any:
+        return waiting if self._thread is None else self._thread.run(waiting)
+
+    # Sync: the event loop has a thread, and this one runs the sync code of views, on the test's connections.
+
+    def __enter__(self) -> "Stream":
+        self._use_memory()
+        self._thread = self._executor = _LoopThread()
+        try:
+            self._thread.run(self._open())
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        assert self._thread is not None
+        try:
+            self._thread.run(self._close())
+        finally:
+            self._thread.stop()
+            self._restore()
+
+    # What was sent in a TestCase is never committed, so there the memory broker stands in.
+
+    def _use_memory(self) -> None:
+        block = _testcase_block()
+        if block is None:
+            return
+        if not _owners or _owners[-1] is not block:  # each test has a log of its own
+            _owners[:] = [block]
+            memory.clear()
+        backend = {"BACKEND": "serversent.brokers.memory.MemoryBroker"}
+        configured = {**getattr(settings, "SERVERSENT", {}), "BROKERS": dict.fromkeys(broker_settings(), backend)}
+        self._settings = override_settings(SERVERSENT=configured)
+        self._settings.enable()
+
+    def _restore(self) -> None:
+        if self._settings is not None:
+            self._settings.disable()
+            self._settings = None
+
+
+def open_stream(client_or_app: Any, url: str, *, headers: dict[str, str] | None = None, cursor: str = "") -> Stream:
+    """Return the stream at ``url``, to be opened by ``async with`` or ``with``.
+
+    ``client_or_app``: Django's test client, whose cookies are sent, or an ASGI application. ``cursor``: the id to
+    resume after. In a ``TestCase``, whose transaction is never committed, events go through the memory broker.
+    """
+    sent = {"Host": "testserver", "Accept": "text/event-stream", **(headers or {})}
+    if cursor:
+        sent["Last-Event-ID"] = str(cursor)
+    application = client_or_app
+    if isinstance(client_or_app, ClientMixin):
+        application = _Handler()
+        jar: Any = client_or_app.cookies  # type: ignore[attr-defined]
+        cookies = "; ".join(f"{name}={morsel.value}" for name, morsel in jar.items())
+        if cookies:
+            sent["Cookie"] = cookies
+    return Stream(application, url, list(sent.items()))
+
+
+@contextmanager
+def captured_events(using: str = "default") -> Iterator[list[OutgoingEvent]]:
+    """Collect what is sent in the block, instead of sending it: a list of ``(channel, event, data)``.
+
+    It needs no commit, and works in a ``TestCase``. What is rolled back within the block is not in the list.
+    """
+    events: list[OutgoingEvent] = []
+    pending: list[_Pending] = []
+
+    def append(sent: Sequence[OutgoingEvent], *, on_commit: bool = True) -> None:
+        alias = open_transaction() if on_commit else None
+        if alias is None:
+            events.extend(sent)
+            return
+        one = _Pending(events, sent)
+        pending.append(one)
+        transaction.on_commit(one, using=alias)
+
+    with override_broker(using, append):
+        yield events
+        # The transactions of the block are over. What is among the callbacks still would run at the test's commit.
+        kept = {id(entry[1]) for each in connections.all(initialized_only=True) for entry in each.run_on_commit}
+        for one in pending:
+            if id(one) in kept:
+                one()
+
+
+class _Pending:
+    """Events of a transaction: captured once."""
+
+    def __init__(self, events: list[OutgoingEvent], sent: Sequence[OutgoingEvent]) -> None:
+        self._events = events
+        self._sent = sent
+
+    def __call__(self) -> None:
+        sent, self._sent = self._sent, []
+        self._events.extend(sent)
+
+
+_owners: list[Any] = []
+
+
+def _testcase_block() -> Any:
+    """Return the transaction that a ``TestCase`` keeps around the running test, if it does."""
+    for connection in connections.all(initialized_only=True):
+        for block in reversed(connection.atomic_blocks):
+            if getattr(block, "_from_testcase", False):
+                return block
+    return None
+
+
+def _waiting_for_commit() -> int:
+    if _testcase_block() is None:
+        return 0
+    return sum(len(connection.run_on_commit) for connection in connections.all(initialized_only=True))
+
+
+class _LoopThread:
+    """An event loop in a thread, and an executor of the thread that waits for it."""
+
+    def __init__(self) -> None:
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="serversent-testing", daemon=True)
+        self._thread.start()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Any]:
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+
+        def call() -> None:
+            try:
+                future.set_result(fn(*args, **kwargs))
+            except BaseException as error:
+                future.set_exception(error)
+
+        self._calls.put(call)
+        return future
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        done = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        done.add_done_callback(lambda _: self._calls.put(None))
+        while (call := self._calls.get()) is not None:
+            call()
+        return done.result()
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(TIMEOUT_SECONDS)
+        self._loop.close()
