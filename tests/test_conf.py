@@ -19,6 +19,9 @@ def test_defaults():
             "RETRY_MILLISECONDS": 3000,
             "DRAIN_SECONDS": 5,
             "MAX_SYNC_STREAMS": 100,
+            "MAX_EVENT_BYTES": 1024 * 1024,
+            "MAX_CHANNELS": 100,
+            "REPLAY_BYTES": 2 * 1024 * 1024,
         }
         assert check_settings(None) == []
 

@@ -18,6 +18,9 @@ from serversent.threads import ThreadedIterator
 
 from .waiting import wait_for
 
+# Finishing a request looks at the database connections that there are.
+pytestmark = pytest.mark.django_db
+
 
 @event_stream
 async def numbers(request):

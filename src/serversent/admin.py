@@ -1,6 +1,6 @@
 """The log in the admin: to look at, not to change."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.http import HttpRequest
@@ -9,9 +9,14 @@ from .models import Event
 
 __all__ = ["EventAdmin"]
 
+if TYPE_CHECKING:
+    _ModelAdmin = admin.ModelAdmin[Event]
+else:
+    _ModelAdmin = admin.ModelAdmin
+
 
 @admin.register(Event)
-class EventAdmin(admin.ModelAdmin[Event]):
+class EventAdmin(_ModelAdmin):
     list_display = ("id", "channel", "event", "summary", "logged_at")
     list_filter = ("event",)
     search_fields = ("=channel",)

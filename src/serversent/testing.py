@@ -6,7 +6,7 @@ import queue
 import threading
 import urllib.parse
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from asgiref.sync import AsyncToSync, ThreadSensitiveContext, sync_to_async
@@ -17,10 +17,12 @@ from django.test import override_settings
 from django.test.client import ClientMixin
 
 from .asgi import ASGIHandler
-from .brokers import OutgoingEvent, memory
+from .brokers import OutgoingEvent, broker, memory
 from .brokers.base import override_broker
+from .brokers.database import DatabaseBroker
 from .brokers.transactions import open_transaction
 from .conf import broker_settings
+from .errors import BrokerUnavailable
 from .event import EventParser, ReceivedEvent
 from .hub import stop_hubs
 from .threads import stand_in
@@ -204,11 +206,11 @@ class Stream:
     # What was sent in a TestCase is never committed, so there the memory broker stands in.
 
     def _use_memory(self) -> None:
-        block = _testcase_block()
-        if block is None:
+        owner = _testcase_block() or _flushed_epoch()
+        if owner is None:
             return
-        if not _owners or _owners[-1] is not block:  # each test has a log of its own
-            _owners[:] = [block]
+        if _owners != [owner]:  # each test has a log of its own
+            _owners[:] = [owner]
             memory.clear()
         backend = {"BACKEND": "serversent.brokers.memory.MemoryBroker"}
         configured = {**getattr(settings, "SERVERSENT", {}), "BROKERS": dict.fromkeys(broker_settings(), backend)}
@@ -225,7 +227,8 @@ def open_stream(client_or_app: Any, url: str, *, headers: dict[str, str] | None 
     """Return the stream at ``url``, to be opened by ``async with`` or ``with``.
 
     ``client_or_app``: Django's test client, whose cookies are sent, or an ASGI application. ``cursor``: the id to
-    resume after. In a ``TestCase``, whose transaction is never committed, events go through the memory broker.
+    resume after. In a ``TestCase``, whose transaction is never committed, and with SQLite in memory, events go through
+    the memory broker.
     """
     sent = {"Host": "testserver", "Accept": "text/event-stream", **(headers or {})}
     if cursor:
@@ -288,6 +291,21 @@ def _testcase_block() -> Any:
         for block in reversed(connection.atomic_blocks):
             if getattr(block, "_from_testcase", False):
                 return block
+    return None
+
+
+def _flushed_epoch() -> str | None:
+    """Return the epoch of the log in a SQLite database in memory, whose readers lock its writers out.
+
+    A ``TransactionTestCase`` flushes it, so that each test has another.
+    """
+    used = broker()
+    if isinstance(used, DatabaseBroker):
+        connection: Any = connections[used.database]
+        if connection.vendor == "sqlite" and connection.is_in_memory_db():
+            # A test that may not use the database has no events in it either.
+            with suppress(RuntimeError, AssertionError, BrokerUnavailable):
+                return used.cursor().epoch
     return None
 
 

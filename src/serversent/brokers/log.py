@@ -19,7 +19,7 @@ PAGE_EVENTS = 500
 EVENTS_PER_CHANNEL = 20
 
 
-class State(NamedTuple):
+class _State(NamedTuple):
     """``pruned``: the highest offset that was ever pruned."""
 
     epoch: str
@@ -27,7 +27,7 @@ class State(NamedTuple):
     head: int
 
 
-def state(connection: BaseDatabaseWrapper) -> State:
+def state(connection: BaseDatabaseWrapper) -> _State:
     rows = sql(
         connection, "SELECT epoch, pruned, (SELECT MAX(id) FROM serversent_event) FROM serversent_log WHERE id = 1"
     )
@@ -35,7 +35,7 @@ def state(connection: BaseDatabaseWrapper) -> State:
         _create_state(connection)
         return state(connection)
     epoch, pruned, newest = rows[0]
-    return State(epoch + _timeline(connection), pruned, max(pruned, newest or 0))
+    return _State(epoch + _timeline(connection), pruned, max(pruned, newest or 0))
 
 
 def head(connection: BaseDatabaseWrapper) -> Cursor:

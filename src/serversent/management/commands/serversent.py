@@ -17,6 +17,8 @@ from serversent.hub import stop_hubs
 from serversent.publish import send_event
 from serversent.subscribe import ChannelDriver, Subscription
 
+__all__ = ["Command"]
+
 DEFAULT_RETRY_SECONDS = 3.0
 
 # A stream that says nothing for three heartbeats is dead.
