@@ -44,4 +44,5 @@ urlpatterns = [
     path("scope/", views.scope_across_yields),
     path("channels/", views.channels),
     path("send/", views.send),
+    path("log/", views.log),
 ]

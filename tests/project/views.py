@@ -19,6 +19,7 @@ from django.utils import translation
 from django.views import View
 
 from serversent import ServerSentEvent, Subscription, channel_stream, event_stream, send_event
+from serversent.models import Event
 
 from . import middleware_for_reload  # noqa: F401
 
@@ -384,3 +385,9 @@ def send(request):
     """Publish from within this server."""
     send_event(request.GET["channel"], request.GET["data"], event=request.GET.get("event", "message"))
     return HttpResponse("sent")
+
+
+@login_not_required
+def log(request):
+    """The whole log, as it is in the database: what every reader of all channels must have got."""
+    return JsonResponse(list(Event.objects.order_by("id").values_list("id", "channel", "data")), safe=False)
