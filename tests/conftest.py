@@ -49,10 +49,15 @@ def sqlite_file(server_folder: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def postgresql_settings():
-    with processes.postgresql() as settings:
-        migrate({"TEST_DATABASE": json.dumps(settings)})
-        yield settings
+def postgresql_server():
+    with processes.postgresql("-c", "fsync=off") as server:
+        migrate({"TEST_DATABASE": json.dumps(server.settings)})
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql_settings(postgresql_server):
+    return postgresql_server.settings
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,18 @@ from typing import Any
 from .client import Stream, get
 from .waiting import wait_for
 
-__all__ = ["ASGI_SERVERS", "Server", "find_program", "free_port", "mariadb", "nginx", "postgresql", "serve", "touch"]
+__all__ = [
+    "ASGI_SERVERS",
+    "PostgreSQL",
+    "Server",
+    "find_program",
+    "free_port",
+    "mariadb",
+    "nginx",
+    "postgresql",
+    "serve",
+    "touch",
+]
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -162,37 +173,60 @@ def _own_folder() -> Iterator[Path]:
         yield Path(name)
 
 
-@contextlib.contextmanager
-def postgresql() -> Iterator[dict[str, Any]]:
-    """A PostgreSQL of our own; yields Django's settings for it."""
-    with _own_folder() as folder:
+class PostgreSQL:
+    """A PostgreSQL of our own; ``settings`` are Django's for it."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
         port = free_port()
+        self._folder = folder
+        self._spawn: dict[str, Any] = {"cwd": folder, "env": {**os.environ, "HOME": str(folder)}, **_unprivileged()}
         data = folder / "data"
-        options: dict[str, Any] = {"cwd": folder, "env": {**os.environ, "HOME": str(folder)}, **_unprivileged()}
         initdb = [str(find_program("initdb")), "-D", str(data), "-U", "serversent", "--auth=trust", "--no-sync"]
-        subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, **options)
-        command = [str(find_program("postgres")), "-D", str(data), "-p", str(port), "-k", str(folder)]
-        command += ["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=400", "-c", "fsync=off"]
-        with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, **options)
+        subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, **self._spawn)
+        self._command = [str(find_program("postgres")), "-D", str(data), "-p", str(port), "-k", str(folder)]
+        self._command += ["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=400", *options]
+        self.settings: dict[str, Any] = {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": "serversent",
+            "USER": "serversent",
+            "HOST": "127.0.0.1",
+            "PORT": port,
+        }
+        self.start()
+        self.sql("create database serversent", database="postgres")
+
+    def start(self) -> None:
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, **self._spawn)
+
+        def is_ready() -> bool:
+            with contextlib.suppress(AssertionError):
+                self.sql("select 1", database="postgres")
+                return True
+            return False
+
+        wait_for(is_ready, "PostgreSQL's start")
+
+    def stop(self, *, at_once: bool = True) -> None:
+        self._process.send_signal(signal.SIGQUIT if at_once else signal.SIGINT)
+        self._process.wait(30)
+
+    def sql(self, statement: str, *, database: str = "serversent") -> str:
+        """Run one statement with psql, as anybody may, and return what it prints."""
+        command = [str(find_program("psql")), "-h", "127.0.0.1", "-p", str(self.settings["PORT"]), "-U", "serversent"]
+        ended = subprocess.run([*command, "-d", database, "-Atc", statement], capture_output=True, text=True)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
+
+@contextlib.contextmanager
+def postgresql(*options: str) -> Iterator[PostgreSQL]:
+    with _own_folder() as folder:
+        server = PostgreSQL(folder, *options)
         try:
-            psql = [str(find_program("psql")), "-h", "127.0.0.1", "-p", str(port), "-U", "serversent", "-d", "postgres"]
-            wait_for(
-                lambda: (
-                    subprocess.run([*psql, "-c", "create database serversent"], capture_output=True).returncode == 0
-                ),
-                "PostgreSQL's start",
-            )
-            yield {
-                "ENGINE": "django.db.backends.postgresql",
-                "NAME": "serversent",
-                "USER": "serversent",
-                "HOST": "127.0.0.1",
-                "PORT": port,
-            }
+            yield server
         finally:
-            process.send_signal(signal.SIGQUIT)
-            process.wait(30)
+            server.stop()
 
 
 @contextlib.contextmanager

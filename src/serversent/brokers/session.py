@@ -40,6 +40,14 @@ class Session:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)  # type: ignore[arg-type]
 
     def _run(self, call: Callable[[], T]) -> T:
+        was_open = self._connection.connection is not None
+        try:
+            return call()
+        except DatabaseError:
+            self._close()
+            if not was_open:
+                raise
+        # A connection that was kept may have died long ago. What runs here may run twice: it reads, numbers or prunes.
         try:
             return call()
         except DatabaseError:

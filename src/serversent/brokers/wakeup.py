@@ -73,7 +73,7 @@ class Wakeup:
             sql(other, "SELECT pg_notify('serversent', '')")
         finally:
             other.close()
-        if not any(True for _ in self._listening.notifies(timeout=ECHO_SECONDS, stop_after=1)):
+        if not self._hears(connection, ECHO_SECONDS):
             logger.warning(
                 "NOTIFY does not arrive from the database %r: is it behind a pooler in transaction mode? "
                 "Events are polled for, every %g s",
@@ -82,13 +82,17 @@ class Wakeup:
             )
             self._is_deaf = True
 
+    def _hears(self, connection: BaseDatabaseWrapper, seconds: float) -> bool:
+        # One is enough: what others told of is read with it. The errors are the driver's, not Django's.
+        with connection.wrap_database_errors:
+            return any(True for _ in self._listening.notifies(timeout=seconds, stop_after=1))
+
     def wait(self, connection: BaseDatabaseWrapper) -> bool:
         """Wait for a commit, at most about a second; say whether there was a sign of one."""
         if connection.vendor == "sqlite":
             return self._wait_for_version(connection)
         if not self._is_deaf and self._listening is not None and self._listening is connection.connection:
-            # One is enough: what others told of is read with it.
-            return any(True for _ in self._listening.notifies(timeout=LISTEN_POLL_SECONDS, stop_after=1))
+            return self._hears(connection, LISTEN_POLL_SECONDS)
         return self.event.wait(POSTGRESQL_POLL_SECONDS if connection.vendor == "postgresql" else MARIADB_POLL_SECONDS)
 
     def _wait_for_version(self, connection: BaseDatabaseWrapper) -> bool:
