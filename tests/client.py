@@ -42,6 +42,7 @@ class Stream:
         self._buffer = b""
         self._method = method
         self.body = b""
+        self.chunks = 0
         self.ended = False  # properly: by the last chunk or the length
         self.closed = False  # by the server, in whatever way
         self.parser = EventParser()
@@ -106,6 +107,7 @@ class Stream:
             if length == 0:
                 self.ended = True
                 return
+            self.chunks += 1
             self._take(rest[:length])
 
     def _take(self, piece: bytes) -> None:
@@ -135,6 +137,12 @@ class Stream:
         while wanted not in self.body:
             if not self._more(deadline):
                 raise EOFError(f"the stream ended without {wanted!r}: {self.body[-300:]!r}")
+
+    def wait_for_size(self, size: int) -> None:
+        deadline = time.monotonic() + self._deadline_seconds
+        while len(self.body) < size:
+            if not self._more(deadline):
+                raise EOFError(f"the stream ended after {len(self.body)} bytes: {self.body[-300:]!r}")
 
     def read_to_end(self) -> bytes:
         deadline = time.monotonic() + self._deadline_seconds

@@ -1,15 +1,17 @@
 """Channels through real servers: published in one process, received over HTTP from another, on each database."""
 
 import json
+import os
+import subprocess
+import sys
 import urllib.parse
 
 import pytest
 
 from serversent.cursors import Cursor
-from tests.processes import serve
+from serversent.event import EventParser
+from tests.processes import ROOT, serve
 from tests.waiting import wait_for
-
-pytestmark = []
 
 DATABASES = [
     pytest.param("sqlite"),
@@ -174,3 +176,129 @@ def test_nothing_is_left_of_streams_that_are_gone(server, channel):
     for stream in streams:
         stream.close()
     wait_for(lambda: server.state()["tasks"] <= before + 3, "the end of the streams' tasks")
+
+
+@pytest.fixture(scope="module")
+def quick_server(server_folder, environment):
+    """With a ring of a few events only: what is missed is read from the log."""
+    variables = {**environment, "TEST_SERVERSENT": json.dumps({"REPLAY_BYTES": 1000})}
+    with serve("uvicorn-httptools", server_folder, environment=variables) as server:
+        yield server
+
+
+@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.long)])
+def test_cut_at_every_byte(quick_server, channel, step):
+    """Two channels, alternating: ids only grow and nothing is missing, wherever the connection is cut."""
+    names = [channel + "-x", channel + "-y"]
+    with listen(quick_server, *names) as stream:
+        start = ready(stream)
+    wanted = [f"event {number}" for number in range(6)]
+    for number, text in enumerate(wanted):
+        send(quick_server, names[number % 2], text)
+    with listen(quick_server, *names, cursor=start) as stream:
+        stream.take(6)
+        size = len(stream.body)
+    for cut in range(0, size, step):
+        parser = EventParser(str(start))
+        with listen(quick_server, *names, cursor=start) as stream:
+            stream.wait_for_size(cut)
+            events = parser.feed(stream.body[:cut])
+        with listen(quick_server, *names, cursor=parser.last_event_id) as stream:
+            events += stream.take(6 - len(events))
+        assert [event.data for event in events] == wanted, cut
+        offsets = [Cursor.parse(event.id).offset for event in events]
+        assert offsets == sorted(set(offsets)), cut
+
+
+def test_a_quiet_channel_is_not_reset_by_the_pruning_of_others(quick_server, environment, channel):
+    with listen(quick_server, channel + "-quiet") as stream:
+        ready(stream)
+        send(quick_server, channel + "-quiet", "one")
+        cursor = stream.next().id
+    for number in range(30):
+        send(quick_server, channel + "-busy", str(number))
+    manage(environment, "prune", "--keep", "1")
+    with listen(quick_server, channel + "-quiet", cursor=cursor) as stream:
+        send(quick_server, channel + "-quiet", "two")
+        assert (event := stream.next()).data == "two", event
+
+
+def test_a_resume_is_good_down_to_the_oldest_kept_and_no_further(quick_server, environment, channel):
+    with listen(quick_server, channel) as stream:
+        start = ready(stream)
+        for number in range(10):
+            send(quick_server, channel, str(number))
+        events = stream.take(10)
+    manage(environment, "prune", "--keep", "3")
+    for _ in range(10):
+        send(quick_server, channel + "-other", "." * 200)  # the ring forgets
+    with listen(quick_server, channel, cursor=events[6].id) as stream:
+        assert [event.data for event in stream.take(3)] == ["7", "8", "9"]
+    for cursor in (events[5].id, start):
+        with listen(quick_server, channel, cursor=cursor, state=1) as stream:
+            assert [event.event for event in stream.take(2)] == ["reset", "state"]
+
+
+def test_another_epoch_resets_open_streams(quick_server, environment, channel):
+    with listen(quick_server, channel) as stream:
+        before = ready(stream)
+        manage(environment, "newepoch")
+        event = stream.next()
+        assert event.event == "reset"
+        assert Cursor.parse(event.id).epoch != before.epoch
+        send(quick_server, channel, "after")
+        assert stream.next().data == "after"
+    with listen(quick_server, channel, cursor=before) as stream:
+        assert stream.next().event == "reset"
+
+
+def test_a_closed_channel_ends_its_streams_now_and_later(quick_server, environment, channel):
+    with listen(quick_server, channel) as stream:
+        start = ready(stream)
+        send(quick_server, channel, "last")
+        manage_code(environment, f"from serversent import close_channel; close_channel({channel!r})")
+        events = stream.take(2)
+        assert [(event.event, event.data) for event in events] == [("message", "last"), ("end", "{}")]
+        assert events[1].id == "end"
+        stream.read_to_end()
+        assert stream.ended
+    with listen(quick_server, channel, cursor=start) as stream:
+        assert [event.event for event in stream.take(2)] == ["message", "end"]
+    with listen(quick_server, channel) as stream:
+        assert [event.event for event in stream.take(2)] == ["ready", "end"]
+    with listen(quick_server, channel, channel + "-open") as stream:
+        ready(stream)
+        send(quick_server, channel + "-open", "still open")
+        assert stream.next().data == "still open"
+        manage_code(environment, f"from serversent import close_channel; close_channel({channel + '-open'!r})")
+        assert stream.next().event == "end"
+
+
+def test_a_long_replay_is_joined_into_large_writes(quick_server, environment, channel):
+    with listen(quick_server, channel) as stream:
+        start = ready(stream)
+    manage_code(
+        environment,
+        "from serversent import send_events\n"
+        f"send_events([({channel!r}, f'{{number}} ' + 'x' * 100) for number in range(10_000)])",
+    )
+    with listen(quick_server, channel, cursor=start) as stream:
+        events = stream.take(10_000)
+        assert [int(event.data.split()[0]) for event in events] == list(range(10_000))
+        # On uvicorn a write is a chunk. The opening and the pages' ends make a few more.
+        assert stream.chunks <= len(stream.body) / 32_768 * 1.5 + 10
+
+
+def manage_code(environment, code):
+    variables = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.project.settings", **environment}
+    code = f"import django; django.setup()\n{code}"
+    subprocess.run([sys.executable, "-c", code], check=True, env=variables, cwd=ROOT)
+
+
+def manage(environment, *arguments):
+    """Run ``manage.py serversent`` and return what it prints."""
+    variables = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.project.settings", **environment}
+    command = [sys.executable, "-m", "django", "serversent", *arguments]
+    ended = subprocess.run(command, env=variables, cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout

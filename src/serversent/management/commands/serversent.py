@@ -1,6 +1,7 @@
 """``manage.py serversent``: send and listen from a shell, and look after the log."""
 
 import asyncio
+import http.client
 import json
 import time
 import urllib.error
@@ -116,8 +117,8 @@ class Command(BaseCommand):
                 if error.code < 500 and error.code not in (408, 425, 429):
                     raise CommandError(f"{options['url']} answered {error.code} {error.reason}") from error
                 problem = f"{error.code} {error.reason}"
-            except (OSError, ServerSentError) as error:
-                problem = str(error)
+            except (OSError, http.client.HTTPException, ServerSentError) as error:
+                problem = f"{type(error).__name__}: {error}"
             last_event_id = parser.last_event_id
             retry = retry if parser.retry is None else parser.retry / 1000
             if last_event_id != END_ID:

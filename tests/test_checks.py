@@ -1,0 +1,77 @@
+"""The system checks of brokers: each id, and what it says."""
+
+from pathlib import Path
+
+import pytest
+from django.core.checks import run_checks
+from django.db import connection, connections
+from django.test import override_settings
+
+import serversent.checks
+from serversent.brokers import database
+
+ROOT = Path(__file__).resolve().parent.parent
+
+DATABASE = "serversent.brokers.database.DatabaseBroker"
+MEMORY = "serversent.brokers.memory.MemoryBroker"
+
+
+def ids(**options):
+    return [message.id for message in run_checks(**options) if (message.id or "").startswith("serversent.")]
+
+
+def configured(backend, **options):
+    return override_settings(SERVERSENT={"BROKERS": {"default": {"BACKEND": backend, "OPTIONS": options}}})
+
+
+def test_a_new_project_has_nothing_to_hear():
+    assert ids() == []
+
+
+@pytest.mark.parametrize(
+    ("backend", "options", "wanted"),
+    [
+        ("serversent.brokers.Nothing", {}, "serversent.E004"),
+        ("nowhere.Broker", {}, "serversent.E004"),
+        (DATABASE, {"databse": "default"}, "serversent.E004"),
+        (DATABASE, {"database": "elsewhere"}, "serversent.E005"),
+        (MEMORY, {}, "serversent.W001"),
+    ],
+)
+def test_brokers(backend, options, wanted):
+    with configured(backend, **options), override_settings(DEBUG=False):
+        assert ids() == [wanted]
+
+
+def test_memory_is_fine_while_developing():
+    with configured(MEMORY), override_settings(DEBUG=True):
+        assert ids() == []
+
+
+def test_a_pooler(monkeypatch):
+    monkeypatch.setitem(connection.settings_dict, "DISABLE_SERVER_SIDE_CURSORS", True)
+    monkeypatch.setattr(type(connections["default"]), "vendor", "postgresql")
+    assert ids() == ["serversent.W002"]
+
+
+@pytest.mark.django_db
+def test_tables_that_are_missing():
+    assert ids(databases=["default"]) == []
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TABLE serversent_event")
+    assert ids(databases=["default"]) == ["serversent.E006"]
+
+
+def test_sqlite_in_production(monkeypatch):
+    assert ids(include_deployment_checks=True) == ["serversent.W003"]
+    options = {"transaction_mode": "IMMEDIATE", "init_command": "PRAGMA journal_mode=WAL"}
+    monkeypatch.setitem(connection.settings_dict, "OPTIONS", options)
+    assert ids(include_deployment_checks=True) == []
+
+
+def test_every_id_has_its_line_in_the_documentation():
+    page = (ROOT / "docs/checks.md").read_text()
+    for module in (serversent.checks, database):
+        for word in Path(module.__file__).read_text().split('"'):
+            if word.startswith("serversent.") and len(word) == len("serversent.E001"):
+                assert f"`{word}`" in page
