@@ -1,6 +1,8 @@
 """The demo page in a real browser: Start, events, Stop, and the server's connection gone."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 from playwright.sync_api import expect
@@ -68,6 +70,44 @@ def test_the_wire(page, demo):
     expect(section.get_by_role("status")).to_have_text("200 text/event-stream; charset=utf-8")
     section.get_by_role("button", name="Stop").click()
     expect(section.get_by_role("status")).to_have_text("stopped")
+
+
+def test_the_board_is_shared(page, chromium, demo):
+    other = chromium.new_context().new_page()
+    for each in (page, other):
+        each.goto(demo.url)
+        expect(card(each, "A shared board").get_by_role("status")).to_have_text("connected")
+    board = card(page, "A shared board")
+    board.get_by_label("Your note").fill("<b>hello</b> from one window")
+    board.get_by_role("button", name="Send").click()
+    note = card(other, "A shared board").get_by_role("listitem").last
+    expect(note).to_contain_text("<b>hello</b> from one window")
+    assert re.match(r"^[a-z0-9]+-\d+ ", note.inner_text())
+    other.context.close()
+
+
+def test_the_board_replays_what_was_missed(page, demo):
+    page.goto(demo.url)
+    board = card(page, "A shared board")
+    expect(board.get_by_role("status")).to_have_text("connected")
+    board.get_by_role("button", name="Drop my connection").click()
+    expect(board.get_by_role("status")).to_contain_text("dropped after")
+    notes = board.get_by_role("listitem")
+    before = notes.count()
+    for number in range(3):
+        send_from_a_shell(demo, f"while away {number}")
+    expect(board.get_by_role("status")).to_have_text("connected", timeout=20_000)
+    expect(notes).to_have_count(before + 3)
+    texts = notes.all_inner_texts()[-3:]
+    assert [text.split(maxsplit=1)[1] for text in texts] == [f"while away {number} replayed" for number in range(3)]
+    ids = [int(text.split()[0].split("-")[1]) for text in texts]
+    assert ids == sorted(set(ids))
+
+
+def send_from_a_shell(demo, text):
+    folder = demo.log_path.parent / "demo"
+    command = [sys.executable, "-m", "serversent.demo", "--folder", str(folder), "--send", text]
+    subprocess.run(command, check=True, timeout=60)
 
 
 def test_a_browser_without_eventsource_is_told(page, demo):

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from django.core.management import call_command, execute_from_command_line
 
+from serversent.errors import ServerSentError
+
 from .terminal import own_foreground
 
 HOST = "127.0.0.1"
@@ -21,6 +23,8 @@ INTRODUCTION = """
 
     curl -N http://{host}:{port}/stream/      an event each second
     curl -N http://{host}:{port}/time/        the server's time
+    {send}
+                                              a note on the board, from another process
 
   Ctrl-C stops it, open streams or not.
 """
@@ -30,7 +34,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m serversent.demo", description=__doc__)
     parser.add_argument("--port", type=int, default=os.environ.get("PORT", "8000"), help="default: PORT, or 8000")
     parser.add_argument("--folder", type=Path, default=Path(".demo"), help="where the database is kept")
+    parser.add_argument("--send", metavar="TEXT", help="put a note on the board of the running demo, and end")
     options = parser.parse_args()
+    os.environ["SERVERSENT_DEMO_FOLDER"] = str(options.folder.resolve())
+    os.environ["DJANGO_SETTINGS_MODULE"] = "serversent.demo.settings"
+    if options.send is not None:
+        return send(options.send)
     if find_spec("daphne") is None:
         print('The demo runs on Daphne. Install it: pip install "django-serversent[daphne]"', file=sys.stderr)
         return 1
@@ -38,11 +47,23 @@ def main() -> int:
         print(f"Port {options.port} is busy. Choose another: PORT={options.port + 1}", file=sys.stderr)
         return 1
     options.folder.mkdir(parents=True, exist_ok=True)
-    os.environ["SERVERSENT_DEMO_FOLDER"] = str(options.folder.resolve())
-    os.environ["DJANGO_SETTINGS_MODULE"] = "serversent.demo.settings"
     os.environ.setdefault("DJANGO_RUNSERVER_HIDE_WARNING", "true")  # this server is for this page alone
     with own_foreground(), contextlib.suppress(KeyboardInterrupt):
         serve(options.port)
+    return 0
+
+
+def send(text: str) -> int:
+    import django
+
+    django.setup()
+    from .board import put_up
+
+    try:
+        put_up(text)
+    except ServerSentError as error:
+        print(f"{error}\nStart the demo first, in this folder.", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -51,7 +72,9 @@ def serve(port: int) -> None:
 
     django.setup()
     call_command("migrate", verbosity=0)
-    print(INTRODUCTION.format(host=HOST, port=port), flush=True)
+    from .board import shell_command
+
+    print(INTRODUCTION.format(host=HOST, port=port, send=shell_command()), flush=True)
     execute_from_command_line(["manage.py", "runserver", "--noreload", f"{HOST}:{port}"])
 
 

@@ -1,4 +1,4 @@
-"""The demo's views: the two streams that most first pages about server-sent events show."""
+"""The demo's views: the two streams that most first pages about server-sent events show, and a shared board."""
 
 import asyncio
 import datetime
@@ -8,14 +8,18 @@ from collections.abc import AsyncGenerator
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.views.decorators.http import require_POST
 
-from serversent import event_stream
+from serversent import Subscription, channel_stream, event_stream
+
+from .board import MAX_CHARACTERS, put_up, shell_command
 
 EMOJIS = ["🚀", "🐎", "🌅", "🦾", "🍇"]
 
 
 def index(request: HttpRequest) -> HttpResponse:
-    return render(request, "serversent_demo/index.html")
+    context = {"max_characters": MAX_CHARACTERS, "shell_command": shell_command()}
+    return render(request, "serversent_demo/index.html", context)
 
 
 @event_stream
@@ -30,3 +34,17 @@ async def time(request: HttpRequest) -> AsyncGenerator[str]:
     while True:
         yield f"The server time is: {datetime.datetime.now()}"
         await asyncio.sleep(1)
+
+
+@channel_stream
+def board(request: HttpRequest) -> Subscription:
+    return Subscription("board", start="oldest")
+
+
+@require_POST
+def add_note(request: HttpRequest) -> HttpResponse:
+    text = request.POST.get("text", "").strip()
+    if not text or len(text) > MAX_CHARACTERS:
+        return HttpResponse(f"A note is 1 to {MAX_CHARACTERS} characters.", status=400, content_type="text/plain")
+    put_up(text)
+    return HttpResponse(status=204)

@@ -79,8 +79,91 @@ function setUp(element) {
   return [start, stop];
 }
 
-const buttons = [...document.querySelectorAll(".card")].flatMap(setUp);
+// The board: one EventSource from the start. The browser resumes by itself; only a connection that was closed on purpose
+// has to hand the id over.
+
+const DROP_SECONDS = 5;
+
+function note(output, event, reopenedAt) {
+  const { text, at } = parsed(event.data);
+  const line = document.createElement("li");
+  const id = document.createElement("code");
+  id.textContent = event.lastEventId;
+  line.append(id, ` ${text}`);
+  if (at < reopenedAt) {
+    const mark = document.createElement("mark");
+    mark.textContent = "replayed";
+    line.append(" ", mark);
+  }
+  output.append(line);
+  while (output.childElementCount > KEPT_LINES) output.firstElementChild.remove();
+  output.scrollTop = output.scrollHeight;
+}
+
+function parsed(data) {
+  try {
+    const value = JSON.parse(data);
+    if (typeof value?.text === "string") return value;
+  } catch {
+    // Sent from elsewhere as plain text.
+  }
+  return { text: data, at: Infinity };
+}
+
+function setUpBoard(element) {
+  const form = element.querySelector("form");
+  const drop = element.querySelector('[data-action="drop"]');
+  const state = element.querySelector(".state");
+  const output = element.querySelector(".output");
+  let lastEventId = "";
+  let reopenedAt = 0;
+
+  const say = (text, live = false) => {
+    state.textContent = text;
+    element.classList.toggle("live", live);
+  };
+
+  function open() {
+    const query = lastEventId && `?${new URLSearchParams({ lastEventId })}`;
+    const source = new EventSource(element.dataset.source + query);
+    source.onopen = () => say("connected", true);
+    source.onerror = () => say(source.readyState === EventSource.CLOSED ? "closed" : "reconnecting");
+    source.addEventListener("ready", (event) => { lastEventId = event.lastEventId; });
+    source.addEventListener("reset", (event) => { lastEventId = event.lastEventId; });
+    source.onmessage = (event) => {
+      lastEventId = event.lastEventId;
+      note(output, event, reopenedAt);
+    };
+    return source;
+  }
+
+  let source = open();
+  drop.addEventListener("click", async () => {
+    drop.disabled = true;
+    source.close();
+    for (let seconds = DROP_SECONDS; seconds > 0; seconds -= 1) {
+      say(`dropped after ${lastEventId}, back in ${seconds} s`);
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+    }
+    reopenedAt = Date.now();
+    source = open();
+    drop.disabled = false;
+  });
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const body = new FormData(form);
+    form.elements.text.value = "";
+    form.elements.text.focus();
+    const answer = await fetch(form.action, { method: "POST", body }).catch(() => null);
+    if (!answer?.ok) say("the note was not sent");
+  });
+}
+
+const buttons = [...document.querySelectorAll(".card[data-reader]")].flatMap(setUp);
+const board = document.getElementById("board");
 if (typeof EventSource === "undefined") {
   document.getElementById("unsupported").hidden = false;
-  for (const button of buttons) button.disabled = true;
+  for (const button of [...buttons, ...board.querySelectorAll("button")]) button.disabled = true;
+} else {
+  setUpBoard(board);
 }
