@@ -45,4 +45,5 @@ urlpatterns = [
     path("channels/", views.channels),
     path("send/", views.send),
     path("log/", views.log),
+    path("close/", views.close),
 ]

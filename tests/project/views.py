@@ -18,7 +18,7 @@ from django.http import Http404, HttpResponse, JsonResponse, StreamingHttpRespon
 from django.utils import translation
 from django.views import View
 
-from serversent import ServerSentEvent, Subscription, channel_stream, event_stream, send_event
+from serversent import ServerSentEvent, Subscription, channel_stream, close_channel, event_stream, send_event
 from serversent.models import Event
 
 from . import middleware_for_reload  # noqa: F401
@@ -391,3 +391,9 @@ def send(request):
 def log(request):
     """The whole log, as it is in the database: what every reader of all channels must have got."""
     return JsonResponse(list(Event.objects.order_by("id").values_list("id", "channel", "data")), safe=False)
+
+
+@login_not_required
+def close(request):
+    close_channel(request.GET["channel"])
+    return HttpResponse("closed")
