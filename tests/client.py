@@ -33,15 +33,24 @@ class Stream:
         headers: dict[str, str] | None = None,
         body: bytes = b"",
         seconds: float = DEADLINE_SECONDS,
+        receive_bytes: int | None = None,
     ) -> None:
         parts = urllib.parse.urlsplit(url)
         self._deadline_seconds = seconds
-        self.socket = socket.create_connection((parts.hostname, parts.port or 80), timeout=seconds)
+        self.socket = socket.socket()
+        self.socket.settimeout(seconds)
+        if receive_bytes is not None:  # it decides on the window, so it is set before connecting
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        try:
+            self.socket.connect((parts.hostname, parts.port or 80))
+        except OSError:
+            self.socket.close()
+            raise
         path = parts.path + (f"?{parts.query}" if parts.query else "")
         self.socket.sendall(request_bytes(method, path, headers, body))
         self._buffer = b""
         self._method = method
-        self.body = b""
+        self.body = bytearray()
         self.chunks = 0
         self.ended = False  # properly: by the last chunk or the length
         self.closed = False  # by the server, in whatever way
@@ -144,7 +153,7 @@ class Stream:
             if not self._more(deadline):
                 raise EOFError(f"the stream ended after {len(self.body)} bytes: {self.body[-300:]!r}")
 
-    def read_to_end(self) -> bytes:
+    def read_to_end(self) -> bytearray:
         deadline = time.monotonic() + self._deadline_seconds
         while self._more(deadline):
             pass
