@@ -15,7 +15,7 @@ nox.options.sessions = ["tests", "wheel"]
 PAIRS = [("3.11", "5.2"), ("3.12", "5.2"), ("3.12", "6.1"), ("3.13", "6.1")]
 
 # What the servers and the browsers do does not change with every pair: these run in the main run alone.
-QUICK = ["--ignore=tests/browser", "--ignore=tests/test_scripts.py"]
+QUICK = ["--ignore=tests/browser", "--ignore=tests/faults", "--ignore=tests/test_scripts.py"]
 
 if pyenv := shutil.which("pyenv"):
     # Its shims answer for the versions that are switched on. Switch on all that are installed.

@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+import threading
 from contextlib import aclosing
 
 import pytest
-from django.db import connections
+from django.db import connections, transaction
 
 from serversent.brokers import OutgoingEvent
 from serversent.cursors import Cursor
@@ -244,6 +245,32 @@ async def test_many_publishers_at_once(broker, make_broker):
     assert sorted(found) == [(publisher, number) for publisher in range(8) for number in range(25)]
     for publisher in range(8):
         assert [number for who, number in found if who == publisher] == list(range(25))
+
+
+async def test_an_open_transaction_that_has_sent_delays_nobody(broker, kind):
+    if kind == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+    alias = "default" if kind == "memory" else kind
+    holding, release = threading.Event(), threading.Event()
+
+    def hold():
+        with transaction.atomic(using=alias):
+            broker.append(events("held", channel="b"))
+            holding.set()
+            assert release.wait(DEADLINE_SECONDS)
+
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        held = asyncio.ensure_future(in_thread(hold))
+        await asyncio.to_thread(holding.wait, DEADLINE_SECONDS)
+        try:
+            # MariaDB's own patience with a lock is 50 s, so these would not get through in time.
+            for number in range(3):
+                await send(broker, f"{number}", f"{number}+")
+                assert len(await read_all(broker, ["a", "b"])) == 2 * number + 2
+        finally:
+            release.set()
+            await held
+    assert texts(await read_all(broker, ["a", "b"])) == ["0", "0+", "1", "1+", "2", "2+", "held"]
 
 
 async def test_closing_twice_is_nothing(broker):

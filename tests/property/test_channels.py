@@ -18,7 +18,7 @@ from serversent.cursors import Cursor
 from serversent.event import EventParser
 from serversent.hub import hub, stop_hubs
 from serversent.subscribe import ChannelDriver, Subscription
-from tests.contract.conftest import BROKERS, database_alias  # noqa: F401
+from tests.conftest import BROKERS
 
 CHANNELS = ["a", "b", "c"]
 DEADLINE_SECONDS = 20
@@ -338,7 +338,7 @@ async def play(make_broker, alias, publishers, steps):
 
 
 @pytest.fixture(params=BROKERS)
-def play_all(request, database_alias, django_db_blocker, settings):  # noqa: F811
+def play_all(request, database_alias, django_db_blocker, settings):
     kind = request.param
     with django_db_blocker.unblock():
         if kind == "memory":

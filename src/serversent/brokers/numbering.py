@@ -48,27 +48,24 @@ def _number_once(connection: BaseDatabaseWrapper) -> int | None:
 
 
 # One statement, so that a client that is stopped halfway holds no lock. READ COMMITTED, because what is read has to be
-# newer than the lock. The rows are read plainly and written by their keys: a scan that locks would wait for every
-# transaction that has published and is still open.
+# newer than the lock. The rows are read plainly and deleted one by one, each by its key: for a list of keys MariaDB may
+# choose a scan, and a scan that locks waits for every transaction that has published and is still open.
 _MARIADB = f"""
 BEGIN NOT ATOMIC
     DECLARE got INT DEFAULT 0;
-    DECLARE ids LONGTEXT;
     DECLARE moved INT DEFAULT NULL;
     DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN ROLLBACK; RESIGNAL; END;
     SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
     START TRANSACTION;
     SELECT 1 INTO got FROM serversent_log WHERE id = 1 FOR UPDATE SKIP LOCKED;
     IF got = 1 THEN
-        SELECT COUNT(*), GROUP_CONCAT(id ORDER BY id) INTO moved, ids
-            FROM (SELECT id FROM serversent_outbox ORDER BY id LIMIT {BATCH}) AS o;
-        IF moved > 0 THEN
-            EXECUTE IMMEDIATE CONCAT(
-                'INSERT INTO serversent_event (channel, event, data, size, logged_at) ',
-                'SELECT channel, event, data, LENGTH(data), UTC_TIMESTAMP(6) FROM serversent_outbox ',
-                'WHERE id IN (', ids, ') ORDER BY id');
-            EXECUTE IMMEDIATE CONCAT('DELETE FROM serversent_outbox WHERE id IN (', ids, ')');
-        END IF;
+        SET moved = 0;
+        FOR o IN (SELECT id, channel, event, data FROM serversent_outbox ORDER BY id LIMIT {BATCH}) DO
+            INSERT INTO serversent_event (channel, event, data, size, logged_at)
+                VALUES (o.channel, o.event, o.data, LENGTH(o.data), UTC_TIMESTAMP(6));
+            DELETE FROM serversent_outbox WHERE id = o.id;
+            SET moved = moved + 1;
+        END FOR;
     END IF;
     COMMIT;
     SELECT moved;

@@ -1,0 +1,114 @@
+"""What sending costs: 32 processes send to one channel on a private PostgreSQL with fsync on, side by side.
+
+The floor is a plain INSERT of the same row, by the same publishers, in the same run.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.processes import ROOT, postgresql
+
+PUBLISHERS = 32
+SECONDS = 4.0
+ROUNDS = 3
+WAYS = ("plain INSERT", "serversent", "django-eventstream")
+
+
+def main() -> None:
+    """Run as a publisher if a way is named, as the whole benchmark otherwise."""
+    if len(sys.argv) > 1:
+        publish(sys.argv[1], float(sys.argv[2]), float(sys.argv[3]))
+        return
+    with postgresql() as server:
+        environment = {**os.environ, "BENCH_DATABASE": json.dumps(server.settings)}
+        run_django(environment, "from django.core.management import call_command as c; c('migrate', verbosity=0)")
+        server.sql("create table plain (id bigserial primary key, channel varchar(200), event varchar(200), data text)")
+        rates: dict[str, list[float]] = {way: [] for way in WAYS}
+        for _ in range(ROUNDS):
+            for way in WAYS:
+                rates[way].append(measure(way, environment))
+        numbered = int(server.sql("select count(*) from serversent_event"))
+        left = int(server.sql("select count(*) from serversent_outbox"))
+    results = {way: statistics.median(found) for way, found in rates.items()}
+    print(f"{PUBLISHERS} publishers on one channel, PostgreSQL with fsync on; median of {ROUNDS} rounds\n")
+    for way, rate in results.items():
+        print(f"{way:22} {rate:8.0f} events/s   {rate / results['plain INSERT']:5.2f} of a plain INSERT")
+    ratio = results["serversent"] / results["django-eventstream"]
+    print(f"\n{ratio:.1f} times django-eventstream. {numbered} events numbered, {left} left in the outbox")
+    path = Path("benchmarks/results/publish.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"events_per_second": results, "rounds": rates}, indent=2) + "\n")
+
+
+def run_django(environment: dict[str, str], code: str) -> None:
+    code = f"import benchmarks.publish as b; b.set_up()\n{code}"
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=ROOT)
+
+
+def measure(way: str, environment: dict[str, str]) -> float:
+    """Return events per second of all publishers together."""
+    start = time.time() + 6  # every one is up by then
+    command = [sys.executable, "-m", "benchmarks.publish", way, str(start), str(start + SECONDS)]
+    processes = [
+        subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE) for _ in range(PUBLISHERS)
+    ]
+    return sum(int(process.communicate()[0]) for process in processes) / SECONDS
+
+
+def set_up() -> None:
+    import django
+    from django.conf import settings
+
+    settings.configure(
+        SECRET_KEY="for the benchmark only",
+        INSTALLED_APPS=["serversent", "django_eventstream"],
+        DATABASES={"default": {**json.loads(os.environ["BENCH_DATABASE"]), "CONN_MAX_AGE": None}},
+        EVENTSTREAM_STORAGE_CLASS="django_eventstream.storage.DjangoModelStorage",
+        DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+        LOGGING_CONFIG=None,
+        USE_TZ=True,
+    )
+    django.setup()
+
+
+def publish(way: str, start: float, end: float) -> None:
+    set_up()
+    from django.db import connection
+
+    data: Any = "x" * 120
+    connection.ensure_connection()
+    if way == "plain INSERT":
+
+        def send() -> None:
+            with connection.cursor() as cursor:
+                cursor.execute("INSERT INTO plain (channel, event, data) VALUES (%s, %s, %s)", ["c", "message", data])
+
+    elif way == "serversent":
+        from serversent import send_event
+
+        def send() -> None:
+            send_event("c", data)
+
+    else:
+        from django_eventstream import send_event as send_theirs
+
+        def send() -> None:
+            send_theirs("c", "message", data, json_encode=False)
+
+    while time.time() < start:
+        time.sleep(0.01)
+    count = 0
+    while time.time() < end:
+        send()
+        count += 1
+    print(count)
+
+
+if __name__ == "__main__":
+    main()
