@@ -47,6 +47,9 @@ class Subscriber(Protocol):
     def check_closed(self) -> None:
         """One of its channels was closed."""
 
+    def end(self) -> None:
+        """End its response; the client comes back with its cursor."""
+
 
 class _Group:
     """All live connections with the same set of channels: what they get is joined once."""
@@ -146,6 +149,8 @@ class Hub:
                 await self._broker.maintain()
             except BrokerUnavailable as error:
                 logger.warning("%s", error)
+            except Exception:
+                logger.exception("The upkeep of broker %r failed", self.alias)
 
     # Who listens.
 
@@ -214,10 +219,14 @@ class Hub:
             new, group.new = group.new, []
             joined = b"".join([frame for _, frame in new])
             for subscriber in list(group.subscribers):
-                if new:
-                    subscriber.push(new, joined)
-                if closed:
-                    subscriber.check_closed()
+                try:
+                    if new:
+                        subscriber.push(new, joined)
+                    if closed:
+                        subscriber.check_closed()
+                except Exception:  # the others must get theirs
+                    logger.exception("An event could not be handed to a stream, which ends")
+                    subscriber.end()
 
     def frame(self, event: LoggedEvent) -> bytes:
         """Return an event as it is sent: ``END_FRAME`` itself where a channel was closed, nothing if it cannot be."""

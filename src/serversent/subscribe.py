@@ -180,7 +180,7 @@ class ChannelDriver:
         self._on_end = on_end
         if self._subscription.expires_at is not None:
             seconds = max(0.0, self._subscription.expires_at - time.time())
-            self._expiry = asyncio.get_running_loop().call_later(seconds, self._end)
+            self._expiry = asyncio.get_running_loop().call_later(seconds, self.end)
         self.catch_up()
 
     def push(self, frames: Frames, joined: bytes) -> None:
@@ -228,7 +228,8 @@ class ChannelDriver:
             self._joined = False
             self._hub.leave(self, self._channels)
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """End the response. Its client comes back with its cursor, unless it was told not to."""
         self._over = True
         on_end, self._on_end = self._on_end, None
         if on_end is not None:
@@ -251,11 +252,11 @@ class ChannelDriver:
                         # Live: from the comparison with the hub's position to here there was no await.
                         return
                 except BrokerUnavailable as error:
-                    logger.warning("The stream %s waits: %s", self.name, error)
+                    logger.debug("The stream %s waits: %s", self.name, error)  # the hub tells of the outage, once
                     await asyncio.sleep(RETRY_SECONDS)
         except Exception:
             logger.exception("The stream %s failed", self.name)
-            self._end()
+            self.end()
         finally:
             self._task = None
 
@@ -311,7 +312,7 @@ class ChannelDriver:
         self._noted_end = False
         if closed:
             await self._write_now(END_FRAME)
-            self._end()
+            self.end()
 
     # How it begins.
 

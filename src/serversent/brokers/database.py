@@ -14,7 +14,15 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DEFAULT_DB_ALIAS, OperationalError, ProgrammingError, connections, transaction
+from django.db import (
+    DEFAULT_DB_ALIAS,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    ProgrammingError,
+    connections,
+    transaction,
+)
 from django.db import Error as DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -113,7 +121,8 @@ class DatabaseBroker(Broker):
                 number(connection)
             if time.monotonic() > self._prune_at:  # where nobody listens, no hub does it
                 self._prune_at = time.monotonic() + PUBLISHER_PRUNE_SECONDS
-                self.prune()
+                with self._own_connection() as own:
+                    prune(own, self._retention_seconds, self._keep, max_batches=1)
         except (BrokerUnavailable, DatabaseError) as error:
             logger.warning("Sent events are stored; their delivery is left to the next who sends or listens: %s", error)
         wake(self.database)
@@ -122,7 +131,7 @@ class DatabaseBroker(Broker):
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except (OperationalError, ProgrammingError) as error:
+        except (InterfaceError, InternalError, OperationalError, ProgrammingError) as error:
             raise BrokerUnavailable(self.alias, self._problem(error)) from error
 
     def _problem(self, error: Exception) -> str:

@@ -19,16 +19,19 @@ BATCH = 1000
 FOLD_SECONDS = 30 * 86_400
 
 
-def prune(connection: BaseDatabaseWrapper, older_than: float, keep: int | None) -> int:
+def prune(
+    connection: BaseDatabaseWrapper, older_than: float, keep: int | None, *, max_batches: int | None = None
+) -> int:
     """Remove what is older than so many seconds, and all but the newest ``keep`` events of each channel.
 
-    ``connection`` is one of our own: each batch is a transaction.
+    ``connection`` is one of our own: each batch is a transaction. ``max_batches`` bounds the work for each channel, and
+    for what is old.
     """
     cutoff = connection.ops.adapt_datetimefield_value(timezone.now() - datetime.timedelta(seconds=older_than))
-    removed = _in_batches(connection, _OLDEST, [cutoff])
+    removed = _in_batches(connection, _OLDEST, [cutoff], max_batches)
     if keep is not None:
         for channel, last in _surplus(connection, keep):
-            removed += _in_batches(connection, _UP_TO, [channel, last])
+            removed += _in_batches(connection, _UP_TO, [channel, last], max_batches)
     _fold_old_floors(connection)
     return removed
 
@@ -53,9 +56,10 @@ def _surplus(connection: BaseDatabaseWrapper, keep: int) -> list[tuple[str, int]
     return [(channel, row[0]) for (channel,) in crowded for row in sql(connection, newest, [channel])]
 
 
-def _in_batches(connection: BaseDatabaseWrapper, select: str, parameters: list[object]) -> int:
-    removed = 0
-    while rows := sql(connection, select, parameters):
+def _in_batches(connection: BaseDatabaseWrapper, select: str, parameters: list[object], max_batches: int | None) -> int:
+    removed = batches = 0
+    while batches != max_batches and (rows := sql(connection, select, parameters)):
+        batches += 1
         _remove(connection, dict(sorted((channel, offset) for offset, channel in rows)), [row[0] for row in rows])
         removed += len(rows)
         if len(rows) < BATCH:

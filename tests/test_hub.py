@@ -1,0 +1,158 @@
+"""The hub and its ring, moment by moment."""
+
+import asyncio
+
+import pytest
+from django.test import override_settings
+
+from serversent import ServerSentEvent, Subscription, send_event
+from serversent.brokers import memory
+from serversent.event import EventParser
+from serversent.hub import hub, stop_hubs
+from serversent.ring import OVERHEAD_BYTES, Ring
+from serversent.subscribe import ChannelDriver
+
+from .waiting import DEADLINE_SECONDS
+
+
+@pytest.fixture(autouse=True)
+def memory_broker():
+    memory.clear()
+    backend = {"default": {"BACKEND": "serversent.brokers.memory.MemoryBroker"}}
+    with override_settings(SERVERSENT={"BROKERS": backend}):
+        yield
+
+
+class Client:
+    def __init__(self, subscription="c", last_event_id=""):
+        if not isinstance(subscription, Subscription):
+            subscription = Subscription(subscription)
+        self.driver = ChannelDriver(subscription, name="test", last_event_id=last_event_id)
+        self.events = []
+        self.writes = 0
+        self.parser = EventParser()
+        self.over = asyncio.Event()
+
+    async def __aenter__(self):
+        await self.driver.begin()
+        self.driver.attach(self.write, lambda _: self.over.set())
+        return self
+
+    async def __aexit__(self, *error):
+        self.driver.cancel()
+        await self.driver.wait_closed(DEADLINE_SECONDS)
+        await stop_hubs()
+
+    def write(self, frame):
+        self.writes += 1
+        self.events += self.parser.feed(frame)
+
+    async def take(self, count):
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while len(self.events) < count:
+                await asyncio.sleep(0.001)
+        return self.events
+
+
+async def test_a_stream_that_fails_takes_no_other_with_it():
+    def fail(frame):
+        raise ValueError("a bug in a write")
+
+    async with Client() as bad, Client() as good:
+        await bad.take(1)
+        await good.take(1)
+        bad.driver._write = fail
+        for number in range(3):
+            send_event("c", number)
+            await asyncio.sleep(0)
+        assert [event.data for event in (await good.take(4))[1:]] == ["0", "1", "2"]
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            await bad.over.wait()
+
+
+async def test_events_of_one_turn_are_one_write():
+    async with Client() as client:
+        await client.take(1)
+        before = client.writes
+        for number in range(10):
+            send_event("c", number)
+        await client.take(11)
+        assert client.writes - before == 1
+
+
+async def test_an_initial_state_of_several_events_has_one_cursor():
+    def initial():
+        yield "first"
+        yield ServerSentEvent("second", event="kind", id="mine")
+        yield ServerSentEvent(comment="no data, so no id either")
+
+    async with Client(Subscription("c", initial=initial)) as client:
+        events = await client.take(3)
+        cursor = str(hub("default").cursor)
+        assert [(event.event, event.data, event.id) for event in events] == [
+            ("ready", "{}", ""),
+            ("message", "first", ""),
+            ("kind", "second", cursor),
+        ]
+
+
+@pytest.mark.parametrize("empty", ["none", "generator"])
+async def test_an_empty_initial_state_leaves_the_cursor_to_ready(empty):
+    async def returns_none():
+        return None
+
+    def yields_nothing():
+        yield from ()
+
+    initial = {"none": returns_none, "generator": yields_nothing}[empty]
+    async with Client(Subscription("c", initial=initial)) as client:
+        (ready,) = await client.take(1)
+        assert (ready.event, ready.id) == ("ready", str(hub("default").cursor))
+
+
+async def test_what_is_sent_while_the_state_is_made_is_not_missed():
+    async def initial():
+        send_event("c", "meanwhile")
+        await asyncio.sleep(0.01)
+        return "state"
+
+    async with Client(Subscription("c", initial=initial)) as client:
+        assert [event.data for event in await client.take(3)] == ["{}", "state", "meanwhile"]
+
+
+async def test_an_initial_state_that_fails_ends_the_stream(caplog):
+    def initial():
+        raise ValueError("a bug in a view")
+
+    async with Client(Subscription("c", initial=initial)) as client:
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            await client.over.wait()
+        assert client.events == []
+        assert "a bug in a view" in caplog.text
+
+
+async def test_the_heartbeat_names_the_cursor_of_all_channels():
+    async with Client() as client:
+        await client.take(1)
+        send_event("another", "x")
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while hub("default").cursor.offset == 0:
+                await asyncio.sleep(0.001)
+        assert client.driver.heartbeat() == f": hb {hub('default').cursor}\n".encode()
+
+
+def test_the_ring_is_bounded_and_knows_from_where_on_it_is_whole():
+    size = 10 * (OVERHEAD_BYTES + 100)
+    ring = Ring(size)
+    for offset in range(1, 1001):
+        ring.append(offset, "ab"[offset % 2], b"x" * 100)
+        assert ring.bytes <= size
+    assert ring.after == 990
+    assert [offset for offset, _ in ring.read("a", 990, 10_000)] == [992, 994, 996, 998, 1000]
+    assert [offset for offset, _ in ring.read("ab", 995, 10_000)] == [996, 997, 998, 999, 1000]
+    assert [offset for offset, _ in ring.read("ab", 990, 250)] == [991, 992, 993]
+    assert ring.read("a", 989, 10_000) is None
+    assert ring.read(["nobody"], 990, 10_000) == []
+    ring.clear(2000)
+    assert ring.read("a", 1999, 10_000) is None
+    assert ring.read("a", 2000, 10_000) == []
