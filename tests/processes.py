@@ -179,7 +179,11 @@ class PostgreSQL:
     def __init__(self, folder: Path, *options: str) -> None:
         port = free_port()
         self._folder = folder
-        self._spawn: dict[str, Any] = {"cwd": folder, "env": {**os.environ, "HOME": str(folder)}, **_unprivileged()}
+        self._spawn: dict[str, Any] = {
+            "cwd": folder,
+            "env": {**os.environ, "HOME": str(folder), "TMPDIR": str(folder)},
+            **_unprivileged(),
+        }
         data = folder / "data"
         initdb = [str(find_program("initdb")), "-D", str(data), "-U", "serversent", "--auth=trust", "--no-sync"]
         subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, **self._spawn)
@@ -235,7 +239,11 @@ def mariadb() -> Iterator[dict[str, Any]]:
     with _own_folder() as folder:
         port = free_port()
         data, sock = folder / "data", folder / "socket"
-        options: dict[str, Any] = {"cwd": folder, "env": {**os.environ, "HOME": str(folder)}, **_unprivileged()}
+        options: dict[str, Any] = {
+            "cwd": folder,
+            "env": {**os.environ, "HOME": str(folder), "TMPDIR": str(folder)},
+            **_unprivileged(),
+        }
         install = [str(find_program("mariadb-install-db")), "--no-defaults", f"--datadir={data}"]
         install += ["--auth-root-authentication-method=normal", "--skip-test-db"]
         subprocess.run(install, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
