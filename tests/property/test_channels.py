@@ -6,6 +6,7 @@ that only if an event of its channels after its cursor was pruned, or the log wa
 
 import asyncio
 import itertools
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -361,7 +362,7 @@ def play_all(request, database_alias, django_db_blocker, settings):
 
 
 @settings(
-    max_examples=80,
+    max_examples=int(os.environ.get("TEST_EXAMPLES", "80")),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
