@@ -273,6 +273,27 @@ async def test_an_open_transaction_that_has_sent_delays_nobody(broker, kind):
     assert texts(await read_all(broker, ["a", "b"])) == ["0", "0+", "1", "1+", "2", "2+", "held"]
 
 
+async def test_two_channels_in_opposite_orders_in_two_transactions(broker, kind):
+    """No lock is held by a transaction that sends, so there is nothing to wait for each other with."""
+    if kind == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+    alias = "default" if kind == "memory" else kind
+    both = threading.Barrier(2, timeout=DEADLINE_SECONDS)
+
+    def publish(first, second):
+        for number in range(5):
+            with transaction.atomic(using=alias):
+                broker.append(events(f"{first}{number}", channel=first))
+                both.wait()  # each has sent to its first channel, and neither has committed
+                broker.append(events(f"{second}{number}", channel=second))
+                both.wait()
+
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        await asyncio.gather(in_thread(publish, "a", "b"), in_thread(publish, "b", "a"))
+    found = await read_all(broker, ["a", "b"])
+    assert sorted(texts(found)) == sorted([f"{channel}{n}" for channel in "ab" for n in range(5)] * 2)
+
+
 async def test_closing_twice_is_nothing(broker):
     await broker.head()
     await broker.aclose()
