@@ -6,9 +6,9 @@ import pytest
 from django.test import override_settings
 
 from serversent import ServerSentEvent, Subscription, send_event
-from serversent.brokers import memory
+from serversent.brokers import broker, memory
 from serversent.event import EventParser
-from serversent.hub import hub, stop_hubs
+from serversent.hub import Hub, hub, stop_hubs
 from serversent.ring import OVERHEAD_BYTES, Ring
 from serversent.subscribe import ChannelDriver
 
@@ -68,6 +68,28 @@ async def test_a_stream_that_fails_takes_no_other_with_it():
         assert [event.data for event in (await good.take(4))[1:]] == ["0", "1", "2"]
         async with asyncio.timeout(DEADLINE_SECONDS):
             await bad.over.wait()
+
+
+async def test_a_cursor_of_an_epoch_that_the_hub_has_not_learnt_yet(monkeypatch):
+    """A client that comes from a process that knows of it already is not reset."""
+    async with Client() as first:
+        await first.take(1)
+        held = []
+        take = Hub._take
+        monkeypatch.setattr(Hub, "_take", lambda self, piece: held.append((self, piece)))
+        epoch = broker("default").new_epoch()
+        second = Client(last_event_id=f"{epoch}-0")
+        entering = asyncio.ensure_future(second.__aenter__())
+        done, _ = await asyncio.wait({entering}, timeout=0.1)
+        assert not done
+        monkeypatch.setattr(Hub, "_take", take)
+        for arguments in held:
+            take(*arguments)
+        await entering
+        send_event("c", "after")
+        assert [(event.event, event.data) for event in await second.take(1)] == [("message", "after")]
+        assert [event.event for event in await first.take(3)] == ["ready", "reset", "message"]
+        second.driver.cancel()
 
 
 async def test_events_of_one_turn_are_one_write():

@@ -35,6 +35,9 @@ WRITE_BYTES = 32 * 1024
 
 RETRY_SECONDS = 1.0
 
+# How long a client with a cursor of a new epoch waits for the hub to learn of it, rather than being reset.
+EPOCH_SECONDS = 2.0
+
 
 @dataclass(frozen=True, slots=True, init=False)
 class Subscription:
@@ -160,7 +163,12 @@ class ChannelDriver:
             return True
         # Another process may be ahead of this one's hub.
         head = await self._hub.head()
-        return cursor.epoch == head.epoch and cursor.offset <= head.offset
+        if cursor.epoch != head.epoch or cursor.offset > head.offset:
+            return False
+        until = time.monotonic() + EPOCH_SECONDS
+        while self._hub.cursor.epoch != head.epoch and time.monotonic() < until:
+            await asyncio.sleep(0.02)
+        return True
 
     def _begin_at_head(self, greeting: str) -> None:
         self._greeting = greeting
