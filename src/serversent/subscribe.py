@@ -166,7 +166,7 @@ class ChannelDriver:
         if cursor.epoch != head.epoch or cursor.offset > head.offset:
             return False
         until = time.monotonic() + EPOCH_SECONDS
-        while self._hub.cursor.epoch != head.epoch and time.monotonic() < until:
+        while self._hub.cursor.epoch != head.epoch and time.monotonic() < until:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         return True
 
