@@ -247,14 +247,19 @@ async def test_many_publishers_at_once(broker, make_broker):
         assert [number for who, number in found if who == publisher] == list(range(25))
 
 
-async def test_an_open_transaction_that_has_sent_delays_nobody(broker, kind):
+@pytest.fixture
+def transactional(kind, database_alias):
+    """Return a database whose transactions may overlap, and the broker's events with them."""
     if kind == "sqlite":
         pytest.skip("SQLite has one writer at a time")
-    alias = "default" if kind == "memory" else kind
+    return database_alias("sqlite" if kind == "memory" else kind)
+
+
+async def test_an_open_transaction_that_has_sent_delays_nobody(broker, transactional):
     holding, release = threading.Event(), threading.Event()
 
     def hold():
-        with transaction.atomic(using=alias):
+        with transaction.atomic(using=transactional):
             broker.append(events("held", channel="b"))
             holding.set()
             assert release.wait(DEADLINE_SECONDS)
@@ -273,16 +278,13 @@ async def test_an_open_transaction_that_has_sent_delays_nobody(broker, kind):
     assert texts(await read_all(broker, ["a", "b"])) == ["0", "0+", "1", "1+", "2", "2+", "held"]
 
 
-async def test_two_channels_in_opposite_orders_in_two_transactions(broker, kind):
+async def test_two_channels_in_opposite_orders_in_two_transactions(broker, transactional):
     """No lock is held by a transaction that sends, so there is nothing to wait for each other with."""
-    if kind == "sqlite":
-        pytest.skip("SQLite has one writer at a time")
-    alias = "default" if kind == "memory" else kind
     both = threading.Barrier(2, timeout=DEADLINE_SECONDS)
 
     def publish(first, second):
         for number in range(5):
-            with transaction.atomic(using=alias):
+            with transaction.atomic(using=transactional):
                 broker.append(events(f"{first}{number}", channel=first))
                 both.wait()  # each has sent to its first channel, and neither has committed
                 broker.append(events(f"{second}{number}", channel=second))

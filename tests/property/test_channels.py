@@ -343,7 +343,8 @@ def play_all(request, database_alias, django_db_blocker, settings):
     kind = request.param
     with django_db_blocker.unblock():
         if kind == "memory":
-            backend, options, alias = "memory.MemoryBroker", {}, "default"
+            # Its transactions are those of any database; not one in memory, which cannot be closed.
+            backend, options, alias = "memory.MemoryBroker", {}, database_alias("sqlite")
         else:
             alias = database_alias(kind)
             backend, options = "database.DatabaseBroker", {"database": alias}
@@ -358,7 +359,8 @@ def play_all(request, database_alias, django_db_blocker, settings):
             asyncio.run(play(lambda: new_broker("default"), alias, 1 if kind == "sqlite" else 2, steps))
 
         yield run
-        connections[alias].close() if kind != "memory" else memory.clear()
+        connections[alias].close()
+        memory.clear()
 
 
 @settings(
