@@ -92,6 +92,19 @@ async def test_a_cursor_of_an_epoch_that_the_hub_has_not_learnt_yet(monkeypatch)
         second.driver.cancel()
 
 
+async def test_a_client_that_comes_as_the_hub_stops_has_a_hub():
+    async with Client() as first:
+        await first.take(1)
+    async with Client() as second:
+        await second.take(1)
+        second.driver.cancel()  # nobody listens
+        hub("default")._stop()  # the lingering is over, and in the same turn of the loop somebody comes
+        async with Client() as third:
+            await third.take(1)
+            send_event("c", "x")
+            assert (await third.take(2))[1].data == "x"
+
+
 async def test_events_of_one_turn_are_one_write():
     async with Client() as client:
         await client.take(1)

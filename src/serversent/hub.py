@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from .brokers import Events, LoggedEvent, new_broker
+from .brokers import Broker, Events, LoggedEvent, new_broker
 from .conf import setting
 from .cursors import Cursor
 from .errors import BrokerUnavailable, InvalidEvent
@@ -113,16 +113,24 @@ class Hub:
             self._stopping = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._stop)
 
     def _stop(self) -> None:
-        closing = asyncio.get_running_loop().create_task(self.stop())
+        closing = asyncio.get_running_loop().create_task(self._close(*self._detach()))
         _closing.add(closing)
         closing.add_done_callback(_closing.discard)
 
     async def stop(self) -> None:
         """Stop reading, and give back what that took. The next ``start()`` begins anew."""
+        await self._close(*self._detach())
+
+    def _detach(self) -> tuple[list[asyncio.Task[None]], Broker]:
+        """Forget what runs, at once: who joins a turn of the loop later must not be left with it."""
         self._stopping = self._starting = None
         tasks, self._tasks = self._tasks, []
         broker, self._broker = self._broker, new_broker(self.alias)
         self._ring.clear(self._cursor.offset)
+        return tasks, broker
+
+    @staticmethod
+    async def _close(tasks: list[asyncio.Task[None]], broker: Broker) -> None:
         for task in tasks:
             task.cancel()
         if tasks:
