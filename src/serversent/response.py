@@ -249,19 +249,18 @@ def headers_alone() -> HttpResponse:
 def unavailable(error: BrokerUnavailable) -> HttpResponse:
     """The answer to a stream whose broker cannot be used now."""
     logger.error("A stream was refused: %s", error)
-    return HttpResponse(
-        "Events are not available now. Try again in a few seconds.\n",
-        status=503,
-        content_type="text/plain; charset=utf-8",
-        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
-    )
+    return _try_again("Events are not available now.")
 
 
 def too_many_streams(error: TooManySyncStreams) -> HttpResponse:
     """The answer to a stream for which there is no thread."""
     logger.warning("A stream was refused: %s", error)
+    return _try_again("Too many open streams.")
+
+
+def _try_again(text: str) -> HttpResponse:
     return HttpResponse(
-        "Too many open streams. Try again in a few seconds.\n",
+        f"{text} Try again in a few seconds.\n",
         status=503,
         content_type="text/plain; charset=utf-8",
         headers={"Retry-After": str(RETRY_AFTER_SECONDS)},

@@ -48,14 +48,18 @@ def send(server, channel, data):
     return server.get("/send/?" + urllib.parse.urlencode({"channel": channel, "data": data})).status
 
 
+def kill_every_connection(database):
+    database.sql(
+        "select pg_terminate_backend(pid) from pg_stat_activity "
+        "where datname = 'serversent' and pid <> pg_backend_pid()"
+    )
+
+
 def test_the_tails_connection_is_killed(database, server, sender):
     with server.open("/channels/?channel=killed") as stream:
         assert stream.next().event == "ready"
         for number in range(5):
-            database.sql(
-                "select pg_terminate_backend(pid) from pg_stat_activity "
-                "where datname = 'serversent' and pid <> pg_backend_pid()"
-            )
+            kill_every_connection(database)
             wait_for(lambda number=number: send(sender, "killed", str(number)) == 200, "a send after the outage")
             assert stream.next().data == str(number)
         assert server.process.poll() is None
@@ -91,10 +95,7 @@ def test_connections_do_not_grow_with_outages(database, server, sender):
     with server.open("/channels/?channel=grow") as stream:
         stream.next()
         for number in range(6):
-            database.sql(
-                "select pg_terminate_backend(pid) from pg_stat_activity "
-                "where datname = 'serversent' and pid <> pg_backend_pid()"
-            )
+            kill_every_connection(database)
             wait_for(lambda number=number: send(sender, "grow", str(number)) == 200, "a send")
             assert stream.next().data == str(number)
         # The tail's, two readers', and those of requests that have not ended yet.
