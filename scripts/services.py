@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 # The program that a package brings, looked for first: what is there is not installed again.
 PACKAGES = {
@@ -14,10 +15,20 @@ PACKAGES = {
     "chromium": "chromium",
     "fonts-noto-color-emoji": "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf",
     "curl": "curl",
+    "nodejs": "node",
+    "npm": "npm",
+    "pgbouncer": "pgbouncer",
 }
+
+# Clients from npm, at the versions and hashes of the lock file.
+NODE_FOLDER = Path(__file__).resolve().parent.parent / "tests" / "node"
 
 
 def main() -> int:
+    return install_packages() or install_node_modules()
+
+
+def install_packages() -> int:
     missing = [package for package, program in PACKAGES.items() if not is_there(program)]
     if not missing:
         print("All servers and browsers are installed.")
@@ -35,6 +46,13 @@ def main() -> int:
         if result.returncode:
             return result.returncode
     return 0
+
+
+def install_node_modules() -> int:
+    if (NODE_FOLDER / "node_modules").exists():
+        return 0
+    print("Installing what the tests take from npm", flush=True)
+    return subprocess.run(["npm", "ci", "--silent", "--ignore-scripts"], cwd=NODE_FOLDER, check=False).returncode
 
 
 def is_there(program: str) -> bool:

@@ -13,8 +13,15 @@ from django.db import connections
 
 from . import processes
 
-# What a test may need of the machine, by the program it is found by.
-SERVICES = {"postgresql": "initdb", "mariadb": "mariadbd", "nginx": "nginx", "chromium": "chromium"}
+# What a test may need of the machine, by the program or the file that it is found by.
+SERVICES = {
+    "postgresql": "initdb",
+    "mariadb": "mariadbd",
+    "nginx": "nginx",
+    "chromium": "chromium",
+    "pgbouncer": "pgbouncer",
+    "npm": str(processes.ROOT / "tests/node/node_modules"),
+}
 
 BROKERS = [
     pytest.param("memory"),

@@ -25,6 +25,7 @@ __all__ = [
     "free_port",
     "mariadb",
     "nginx",
+    "pgbouncer",
     "postgresql",
     "serve",
     "touch",
@@ -148,6 +149,7 @@ def touch(path: Path) -> None:
 
 
 def find_program(name: str) -> str | None:
+    """Return where a program is; an absolute path is where it says, if that exists."""
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     found = shutil.which(name)
     if found:
@@ -231,6 +233,41 @@ def postgresql(*options: str) -> Iterator[PostgreSQL]:
             yield server
         finally:
             server.stop()
+
+
+@contextlib.contextmanager
+def pgbouncer(settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A pooler in transaction mode before a PostgreSQL; yields Django's settings for it."""
+    with _own_folder() as folder:
+        port = free_port()
+        (folder / "users").write_text(f'"{settings["USER"]}" ""\n')
+        (folder / "pgbouncer.ini").write_text(
+            f"""
+            [databases]
+            {settings["NAME"]} = host={settings["HOST"]} port={settings["PORT"]}
+            [pgbouncer]
+            listen_addr = 127.0.0.1
+            listen_port = {port}
+            unix_socket_dir =
+            auth_type = trust
+            auth_file = {folder}/users
+            pool_mode = transaction
+            """.replace("    ", "")
+        )
+        command = [str(find_program("pgbouncer")), str(folder / "pgbouncer.ini")]
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=folder, **_unprivileged())
+        try:
+            wait_for(lambda: _accepts(port), "pgbouncer's start")
+            yield {**settings, "PORT": port, "DISABLE_SERVER_SIDE_CURSORS": True}
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _accepts(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
 
 
 @contextlib.contextmanager

@@ -62,6 +62,15 @@ def test_tables_that_are_missing():
     assert ids(databases=["default"]) == ["serversent.E006"]
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize(("is_mariadb", "wanted"), [(False, ["serversent.E007"]), (True, [])])
+def test_mysql_is_not_mariadb(monkeypatch, is_mariadb, wanted):
+    """No MySQL can be had here, so what Django says of one is put into its mouth."""
+    monkeypatch.setattr(type(connections["default"]), "vendor", "mysql")
+    monkeypatch.setattr(type(connections["default"]), "mysql_is_mariadb", is_mariadb, raising=False)
+    assert ids(databases=["default"]) == wanted
+
+
 def test_sqlite_in_production(monkeypatch):
     assert ids(include_deployment_checks=True) == ["serversent.W003"]
     options = {"transaction_mode": "IMMEDIATE", "init_command": "PRAGMA journal_mode=WAL"}

@@ -1,23 +1,25 @@
-"""A native EventSource that is cut off: before its first event, and later."""
+"""EventSource, the browser's own and npm's, cut off before its first event and later; and at the end of a channel."""
+
+import json
+import subprocess
+import threading
 
 import pytest
 
-from tests.processes import serve
+from tests.processes import ROOT, find_program, serve
 from tests.relay import relay
 from tests.waiting import wait_for
 
-pytestmark = pytest.mark.service("chromium")
-
 LISTEN = """
 (url) => {
-    window.received = [];
-    window.states = [];
+    window.seen = [];
     const source = new EventSource(url);
-    source.onopen = () => window.states.push("open");
-    source.onerror = () => window.states.push("error");
-    source.addEventListener("ready", (event) => window.states.push("ready"));
-    source.addEventListener("reset", (event) => window.states.push("reset"));
-    source.onmessage = (event) => window.received.push([event.data, event.lastEventId]);
+    source.onopen = () => window.seen.push(["open"]);
+    source.onerror = () => window.seen.push(["error"]);
+    for (const type of ["ready", "reset", "end"]) {
+        source.addEventListener(type, () => window.seen.push([type]));
+    }
+    source.onmessage = (event) => window.seen.push(["message", event.data, event.lastEventId]);
 }
 """
 
@@ -29,44 +31,92 @@ def server(server_folder, sqlite_file):
         yield server
 
 
+@pytest.fixture
+def native(request):
+    """Return a function that connects Chromium's own EventSource, and returns a function: what it has seen."""
+    page = request.getfixturevalue("page")
+
+    def connect(origin, path):
+        page.goto(origin)
+        page.evaluate(LISTEN, path)
+        return lambda: page.evaluate("window.seen")
+
+    return connect
+
+
+@pytest.fixture
+def npm():
+    """The same for npm's ``eventsource``, in Node."""
+    started = []
+
+    def connect(origin, path):
+        command = [str(find_program("node")), str(ROOT / "tests/node/listen.mjs"), origin + path]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        seen = []
+        reader = threading.Thread(target=lambda: seen.extend(map(json.loads, process.stdout)))
+        reader.start()
+        started.append((process, reader))
+        return lambda: seen
+
+    yield connect
+    for process, reader in started:
+        process.kill()
+        reader.join()
+        process.stdout.close()
+        process.wait()
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("native", marks=pytest.mark.service("chromium")),
+        pytest.param("npm", marks=pytest.mark.service("npm")),
+    ]
+)
+def connect(request):
+    return request.getfixturevalue(request.param)
+
+
+def count(seen, kind):
+    return sum(each[0] == kind for each in seen())
+
+
 @pytest.mark.parametrize("events_before", [0, 2])
-def test_cut_off(page, server, events_before):
-    channel = f"browser-{events_before}"
+def test_cut_off(connect, server, request, events_before):
+    channel = f"cut-{request.node.callspec.id}"
 
     def send(text):
         assert server.get(f"/send/?channel={channel}&data={text}").status == 200
 
     with relay(server.port) as between:
-        page.goto(f"http://127.0.0.1:{between.port}/")
-        page.evaluate(LISTEN, f"/channels/?channel={channel}")
-        page.wait_for_function("window.states.includes('ready')")
+        seen = connect(f"http://127.0.0.1:{between.port}", f"/channels/?channel={channel}")
+        wait_for(lambda: count(seen, "ready"), "ready")
         for number in range(events_before):
             send(f"before-{number}")
-        page.wait_for_function(f"window.received.length === {events_before}")
+        wait_for(lambda: count(seen, "message") == events_before, "what came before")
         between.cut(refuse=True)
-        page.wait_for_function("window.states.includes('error')")
+        wait_for(lambda: count(seen, "error"), "the cut to be seen")
         for number in range(3):
             send(f"away-{number}")
         between.mend()
-        page.wait_for_function(f"window.received.length >= {events_before + 3}")
+        wait_for(lambda: count(seen, "message") >= events_before + 3, "what was sent meanwhile")
         send("after")
-        page.wait_for_function(f"window.received.length >= {events_before + 4}")
-        received = page.evaluate("window.received")
+        wait_for(lambda: ["after"] in [each[1:2] for each in seen()], "the last one")
         wanted = [f"before-{number}" for number in range(events_before)] + [f"away-{number}" for number in range(3)]
-        assert [data for data, _ in received] == [*wanted, "after"]
-        assert page.evaluate("window.states.filter(state => state === 'ready').length") == 1
-        assert "reset" not in page.evaluate("window.states")
-        wait_for(lambda: between.accepted >= 2, "a second connection")
+        assert [each[1] for each in seen() if each[0] == "message"] == [*wanted, "after"]
+        assert count(seen, "ready") == 1
+        assert count(seen, "reset") == 0
+        assert between.accepted >= 2
 
 
-def test_a_closed_channel_is_not_asked_for_again(page, server):
+def test_a_closed_channel_is_not_asked_for_again(connect, server, request):
+    channel = f"closing-{request.node.callspec.id}"
     with relay(server.port) as between:
-        page.goto(f"http://127.0.0.1:{between.port}/")
-        page.evaluate(LISTEN, "/channels/?channel=closing")
-        page.wait_for_function("window.states.includes('ready')")
-        server.get("/close/?channel=closing")
-        # The end is answered once more, with 204, and then the browser gives up.
-        page.wait_for_function("window.states.filter(state => state === 'error').length >= 2")
+        seen = connect(f"http://127.0.0.1:{between.port}", f"/channels/?channel={channel}")
+        wait_for(lambda: count(seen, "ready"), "ready")
+        assert server.get(f"/close/?channel={channel}").status == 200
+        # The end is answered once more, with 204, and then the client gives up.
+        wait_for(lambda: count(seen, "end") and count(seen, "error") >= 2, "the end")
         accepted = between.accepted
-        page.wait_for_timeout(2000)  # four reconnections would have come
+        # An absence has no event to wait for: four reconnections would have come.
+        threading.Event().wait(2)
         assert between.accepted == accepted

@@ -243,7 +243,17 @@ class DatabaseBroker(Broker):
     def check_databases(self, databases: Collection[str]) -> list[CheckMessage]:
         if self.database not in databases or self.database not in connections:
             return []
-        tables = connections[self.database].introspection.table_names()
+        connection = connections[self.database]
+        if connection.vendor == "mysql" and not connection.mysql_is_mariadb:  # type: ignore[attr-defined]
+            return [
+                Error(
+                    f"The broker {self.alias!r} uses the database {self.database!r}, which is MySQL.",
+                    hint="Of the two, MariaDB can give sent events their offsets. Name a database on MariaDB, "
+                    "PostgreSQL or SQLite in OPTIONS: a SQLite file beside MySQL will do on one host.",
+                    id="serversent.E007",
+                )
+            ]
+        tables = connection.introspection.table_names()
         if "serversent_event" in tables:
             return []
         return [
