@@ -8,7 +8,7 @@ from contextlib import aclosing
 import pytest
 from django.db import connections, transaction
 
-from serversent.brokers import OutgoingEvent
+from serversent.brokers import OutgoingEvent, pages
 from serversent.cursors import Cursor
 from serversent.errors import CursorExpired
 
@@ -111,6 +111,40 @@ async def test_pages_of_many_channels_miss_nothing(broker):
     assert offsets == sorted(set(offsets))
     kept = [event for event in found if event.channel == "busy"]
     assert texts(kept) == [str(n) for n in range(3000) if n % 30][-len(kept) :]
+
+
+async def test_pages_of_more_channels_than_one_statement_takes(broker):
+    """Rare ones, a few busy ones, and some between: whichever ends a page, the next begins there."""
+    wanted = []
+    for number in range(12):
+        batch = [OutgoingEvent("busy", "message", f"busy {number} {each}") for each in range(60)]
+        batch += [
+            OutgoingEvent(f"c{each}", "message", f"{number} {each}") for each in range(number % 3, 250, 1 + number)
+        ]
+        await in_thread(broker.append, batch)
+        wanted += [event.data for event in batch]
+    channels = ["busy", *(f"c{number}" for number in range(250))]
+    assert texts(await read_all(broker, channels)) == wanted
+    assert texts(await read_all(broker, channels, None)) == wanted
+
+
+async def test_a_pruning_in_the_middle_of_a_read_is_no_silent_gap(broker, kind, monkeypatch):
+    if kind == "memory":
+        pytest.skip("it reads in one step")
+    await send(broker, *map(str, range(5)))
+    head = await broker.head()
+    fetch = pages._fetch
+
+    def prune_first(connection, offsets):
+        monkeypatch.setattr(pages, "_fetch", fetch)
+        broker.prune(86_400, 2)
+        return fetch(connection, offsets)
+
+    monkeypatch.setattr(pages, "_fetch", prune_first)
+    with pytest.raises(CursorExpired):
+        await broker.read(["a"], head.offset - 5, head.offset)
+    monkeypatch.setattr(pages, "_fetch", prune_first)
+    assert texts((await broker.read(["a"], None, head.offset)).events) == ["3", "4"]
 
 
 async def test_read_ends_where_it_was_told(broker):

@@ -31,6 +31,7 @@ from ..errors import BrokerUnavailable
 from . import log
 from .base import Broker, Events, OutgoingEvent
 from .numbering import number, pending
+from .pages import read_channels
 from .pruning import is_needed, prune
 from .session import Session, own_connection, sql
 from .transactions import open_transaction
@@ -149,7 +150,7 @@ class DatabaseBroker(Broker):
         return await self._read(_numbered_head)
 
     async def read(self, channels: Collection[str], after: int | None, upto: int) -> Events:
-        return await self._read(log.read_channels, channels, after, upto)
+        return await self._read(read_channels, channels, after, upto)
 
     async def recent(self, upto: int, size: int) -> Events:
         return await self._read(log.read_recent, upto, size)

@@ -1,22 +1,30 @@
 """Reading the log's tables: plain SQL that PostgreSQL, MariaDB and SQLite all run."""
 
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..cursors import Cursor
-from ..errors import CursorExpired
 from .base import PAGE_BYTES, Events, LoggedEvent
 from .session import sql
 
-__all__ = ["closed_channels", "head", "read_all", "read_channels", "read_recent", "rotate_epoch", "stats"]
+__all__ = [
+    "PAGE_EVENTS",
+    "by_channel",
+    "closed_channels",
+    "events_of",
+    "groups_of",
+    "head",
+    "read_all",
+    "read_recent",
+    "rotate_epoch",
+    "stats",
+]
 
 PAGE_EVENTS = 500
-
-# Of each channel at first: a hundred busy channels would otherwise have 50,000 rows looked at for one page.
-EVENTS_PER_CHANNEL = 20
+CHANNELS_PER_STATEMENT = 100
 
 
 class _State(NamedTuple):
@@ -72,85 +80,26 @@ def _timeline(connection: BaseDatabaseWrapper) -> str:
     return f"t{int(rows[0][0], 16)}" if rows[0][0] else ""
 
 
-def read_channels(connection: BaseDatabaseWrapper, channels: Collection[str], after: int | None, upto: int) -> Events:
-    """Return a first piece of what the channels have after ``after``. Raises ``CursorExpired``."""
-    start = after or 0
-    per_channel = PAGE_EVENTS if len(channels) == 1 else max(EVENTS_PER_CHANNEL, PAGE_EVENTS // len(channels))
+def by_channel(connection: BaseDatabaseWrapper) -> str:
+    """Return what makes a database use the index of channels: some would rather go through all rows by their offset."""
+    index = "serversent_event_channel"
+    return {"sqlite": f"INDEXED BY {index}", "mysql": f"FORCE INDEX ({index})"}.get(connection.vendor, "")
+
+
+def groups_of(channels: Collection[str]) -> Iterator[list[str]]:
+    """Yield the channels in as many as one statement takes: on SQLite no more than 500 SELECTs."""
     names = list(channels)
-    candidates, parameters = _candidates(connection, names, f"id > {start:d} AND id <= {upto:d}", per_channel)
-    floors = ""
-    if after is not None:
-        floors = _FLOORS.format(after=after, marks=", ".join(["%s"] * len(names)))
-        parameters += names
-    page = _PAGE.format(candidates=candidates, per_channel=per_channel, upto=upto, bytes=PAGE_BYTES, floors=floors)
-    rows = sql(connection, page, parameters)
-    events = _events(rows)
-    if len(events) < len(rows):
-        raise CursorExpired(start, max(row[0] for row in rows if row[3] is None))
-    return Events(events, start, _reached(events, rows, upto))
+    return (names[start : start + CHANNELS_PER_STATEMENT] for start in range(0, len(names), CHANNELS_PER_STATEMENT))
 
 
-def _candidates(
-    connection: BaseDatabaseWrapper, names: list[str], condition: str, per_channel: int
-) -> tuple[str, list[Any]]:
-    """Return SQL for the first rows of each channel, found by an index range each, and its parameters.
-
-    A channel that has more than it may give ends the page at its last one: beyond, its events would be missing.
-    """
-    if connection.vendor == "postgresql" and len(names) > 1:
-        # A hundred subqueries take longer to plan than to run.
-        rows = f"SELECT id, size FROM serversent_event WHERE channel = n.name AND {condition} ORDER BY id"
-        return (
-            "SELECT c.id, c.size, n.number AS channel FROM unnest(%s::varchar[]) WITH ORDINALITY AS n (name, number) "
-            f"CROSS JOIN LATERAL ({rows} LIMIT {per_channel}) AS c",
-            [names],
-        )
-    each = (
-        f"SELECT * FROM (SELECT id, size, {number} AS channel FROM serversent_event "
-        f"WHERE channel = %s AND {condition} ORDER BY id LIMIT {per_channel}) AS c{number}"
-        for number in range(len(names))
-    )
-    return " UNION ALL ".join(each), list(names)
-
-
-# The rows and the floors in one statement, of one snapshot: floors that were looked at before the rows would let a
-# pruning in between make a gap that nobody sees.
-_PAGE = """
-WITH candidates AS ({candidates}),
-bounds AS (
-    SELECT MAX(id) AS last FROM candidates GROUP BY channel HAVING COUNT(*) >= {per_channel}
-),
-page AS (
-    SELECT id, SUM(size) OVER (ORDER BY id) - size AS bytes_before, ROW_NUMBER() OVER (ORDER BY id) AS number
-    FROM candidates WHERE id <= COALESCE((SELECT MIN(last) FROM bounds), {upto})
-)
-SELECT e.id, e.channel, e.event, e.data, (SELECT COUNT(*) FROM candidates) AS candidates
-FROM page JOIN serversent_event e ON e.id = page.id
-WHERE page.bytes_before < {bytes} AND page.number <= 500
-{floors}
-"""
-
-_FLOORS = """
-UNION ALL SELECT floor, channel, NULL, NULL, 0 FROM serversent_channel WHERE floor > {after} AND channel IN ({marks})
-UNION ALL SELECT floor, '', NULL, NULL, 0 FROM serversent_log WHERE floor > {after}
-"""
-
-
-def _events(rows: Sequence[tuple[Any, ...]]) -> list[LoggedEvent]:
+def events_of(rows: Sequence[tuple[Any, ...]]) -> list[LoggedEvent]:
     return sorted(LoggedEvent(*row[:4]) for row in rows if row[3] is not None)
-
-
-def _reached(events: list[LoggedEvent], rows: Sequence[tuple[Any, ...]], upto: int) -> int:
-    """Up to where a page is complete: to the end, unless something that was found did not fit in."""
-    if not events or (len(events) == rows[0][4] and len(events) < EVENTS_PER_CHANNEL):
-        return upto
-    return events[-1].offset
 
 
 def read_all(connection: BaseDatabaseWrapper, after: Cursor) -> Events:
     """Return a first piece of everything after ``after``, and how the log stands."""
     rows = sql(connection, _TAIL.format(after=after.offset, events=PAGE_EVENTS, bytes=PAGE_BYTES))
-    events = _events(rows)
+    events = events_of(rows)
     log = next((row for row in rows if row[3] is None), None)
     if log is None:
         _create_state(connection)
@@ -190,7 +139,7 @@ def read_recent(connection: BaseDatabaseWrapper, upto: int, size: int) -> Events
         UNION ALL SELECT pruned, '', NULL, NULL FROM serversent_log WHERE id = 1
     """
     rows = sql(connection, statement)
-    events = _events(rows)
+    events = events_of(rows)
     # Whether older ones exist is not asked: what is before the first of these may be in the log.
     pruned = max((row[0] for row in rows if row[3] is None), default=0)
     after = max(pruned, events[0].offset - 1 if events else upto)
@@ -199,12 +148,15 @@ def read_recent(connection: BaseDatabaseWrapper, upto: int, size: int) -> Events
 
 def closed_channels(connection: BaseDatabaseWrapper, channels: Collection[str]) -> set[str]:
     """Return those whose newest event is their end."""
-    newest = " UNION ALL ".join(
-        "SELECT * FROM (SELECT channel, event FROM serversent_event WHERE channel = %s "
-        f"ORDER BY id DESC LIMIT 1) AS c{number}"
-        for number in range(len(channels))
-    )
-    return {channel for channel, event in sql(connection, newest, list(channels)) if event == "end"}
+    found: list[tuple[Any, ...]] = []
+    for names in groups_of(channels):
+        newest = " UNION ALL ".join(
+            f"SELECT * FROM (SELECT channel, event FROM serversent_event {by_channel(connection)} WHERE channel = %s "
+            f"ORDER BY id DESC LIMIT 1) AS c{number}"
+            for number in range(len(names))
+        )
+        found += sql(connection, newest, names)
+    return {channel for channel, event in found if event == "end"}
 
 
 def stats(connection: BaseDatabaseWrapper) -> dict[str, Any]:

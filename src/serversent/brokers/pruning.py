@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
+from .log import by_channel
 from .session import sql
 
 __all__ = ["is_needed", "prune"]
@@ -31,7 +32,7 @@ def prune(
     removed = _in_batches(connection, _OLDEST, [cutoff], max_batches)
     if keep is not None:
         for channel, last in _surplus(connection, keep):
-            removed += _in_batches(connection, _UP_TO, [channel, last], max_batches)
+            removed += _in_batches(connection, _UP_TO.format(by_channel(connection)), [channel, last], max_batches)
     _fold_old_floors(connection)
     return removed
 
@@ -46,13 +47,14 @@ _OLDEST = (
     f"SELECT id, channel FROM (SELECT id, channel, logged_at FROM serversent_event ORDER BY id LIMIT {BATCH}) AS o "
     "WHERE logged_at < %s"
 )
-_UP_TO = f"SELECT id, channel FROM serversent_event WHERE channel = %s AND id <= %s ORDER BY id LIMIT {BATCH}"
+_UP_TO = f"SELECT id, channel FROM serversent_event {{}} WHERE channel = %s AND id <= %s ORDER BY id LIMIT {BATCH}"
 
 
 def _surplus(connection: BaseDatabaseWrapper, keep: int) -> list[tuple[str, int]]:
     """Return the channels that have more than ``keep`` events, each with the newest offset it has to give up."""
     crowded = sql(connection, "SELECT channel FROM serversent_event GROUP BY channel HAVING COUNT(*) > %s", [keep])
-    newest = f"SELECT id FROM serversent_event WHERE channel = %s ORDER BY id DESC LIMIT 1 OFFSET {keep:d}"
+    table = f"serversent_event {by_channel(connection)}"
+    newest = f"SELECT id FROM {table} WHERE channel = %s ORDER BY id DESC LIMIT 1 OFFSET {keep:d}"
     return [(channel, row[0]) for (channel,) in crowded for row in sql(connection, newest, [channel])]
 
 
