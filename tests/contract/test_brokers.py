@@ -330,8 +330,56 @@ async def test_two_channels_in_opposite_orders_in_two_transactions(broker, trans
     assert sorted(texts(found)) == sorted([f"{channel}{n}" for channel in "ab" for n in range(5)] * 2)
 
 
+@pytest.mark.parametrize("in_transaction", [False, True])
+async def test_what_fails_after_the_commit_is_no_error_of_the_sender(
+    broker, kind, transactional, in_transaction, caplog
+):
+    """It is stored: a sender that took it for lost would send it again."""
+    if kind == "memory":
+        pytest.skip("nothing can fail there after the commit")
+
+    def rename(old, new):
+        with connections[transactional].cursor() as cursor:
+            cursor.execute(f"ALTER TABLE {old} RENAME TO {new}")
+
+    def send_first():
+        with transaction.atomic(using=transactional) if in_transaction else contextlib.nullcontext():
+            broker.append(events("first"))
+
+    await in_thread(rename, "serversent_event", "serversent_event_away")
+    try:
+        await in_thread(send_first)
+    finally:
+        await in_thread(rename, "serversent_event_away", "serversent_event")
+    assert "Sent events are stored" in caplog.text
+    await send(broker, "second")
+    assert texts(await read_all(broker, ["a"])) == ["first", "second"]
+
+
+async def test_transactions_by_hand(broker, kind, database_alias):
+    """Without autocommit Django calls nothing after a commit. A hub finds the event by itself."""
+    if kind == "memory":
+        pytest.skip("it has no transactions of its own")
+
+    def send_by_hand():
+        transaction.set_autocommit(False, using=database_alias(kind))
+        try:
+            broker.append(events("rolled back"))
+            transaction.rollback(using=database_alias(kind))
+            broker.append(events("by hand"))
+            transaction.commit(using=database_alias(kind))
+        finally:
+            transaction.set_autocommit(True, using=database_alias(kind))
+
+    head = await broker.head()
+    async with asyncio.timeout(DEADLINE_SECONDS), aclosing(broker.tail(head)) as tail:
+        waiting = asyncio.ensure_future(anext(tail))
+        await in_thread(send_by_hand)
+        assert texts((await waiting).events) == ["by hand"]
+
+
 async def test_closing_twice_is_nothing(broker):
     await broker.head()
     await broker.aclose()
-    with contextlib.suppress(Exception):
-        await broker.aclose()
+    await broker.aclose()
+    await broker.head()  # and it opens again

@@ -123,6 +123,9 @@ def test_published_by_psql(database, server):
         database.sql("INSERT INTO serversent_outbox (channel, event, data) VALUES ('psql', E'a\\nb', 'bad type')")
         database.sql("INSERT INTO serversent_outbox (channel, event, data) VALUES ('psql', 'kind', 'good')")
         assert stream.next().event == "kind"
+        database.sql("INSERT INTO serversent_outbox (channel, data) VALUES ('psql', 'called')")
+        database.sql("CALL serversent_number()")
+        assert stream.next().data == "called"
     assert "was left out" in server.log
 
 

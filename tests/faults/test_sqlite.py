@@ -1,5 +1,6 @@
 """SQLite with the settings of a plain startproject: writers in several processes, and one with subscribers."""
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -55,6 +56,24 @@ def test_subscribers_lock_nobody_out(environment, server_folder):
     # The writers' conflicts with each other vary by half from run to run, and this guards against another order of
     # magnitude: a subscriber's process that wrote as well.
     assert failed <= failed_alone * 2 + 4 * count * 0.2, (failed, failed_alone)
+
+
+def test_a_subscriber_takes_no_write_lock(environment, server_folder):
+    """Sharper than the count above: somebody else has the lock all the time, and a subscriber does not notice."""
+    with (
+        serve("uvicorn-httptools", server_folder, environment=environment) as server,
+        contextlib.closing(sqlite3.connect(environment["TEST_SQLITE"], isolation_level=None)) as writer,
+    ):
+        server.get("/send/?channel=lock&data=before")
+        writer.execute("BEGIN IMMEDIATE")
+        with server.open("/channels/?channel=lock&oldest=1") as stream:
+            assert [event.event for event in stream.take(2)] == ["ready", "message"]
+            with server.open("/channels/?channel=lock", headers={"Last-Event-ID": "other-1"}) as other:
+                assert other.next().event == "reset"
+            writer.execute("INSERT INTO serversent_outbox (channel, data) VALUES ('lock', 'after')")
+            writer.execute("COMMIT")
+            assert stream.next().data == "after"
+        assert "locked" not in server.log
 
 
 def test_from_a_second_process_to_runserver(environment, server_folder):

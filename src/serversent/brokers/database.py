@@ -30,7 +30,7 @@ from ..cursors import Cursor
 from ..errors import BrokerUnavailable
 from . import log
 from .base import Broker, Events, OutgoingEvent
-from .numbering import number, pending
+from .numbering import Unnumbered, number, pending, send_at_once, sends_at_once
 from .pages import read_channels
 from .pruning import is_needed, prune
 from .session import Session, own_connection, sql
@@ -91,11 +91,18 @@ class DatabaseBroker(Broker):
             transaction.on_commit(lambda: self._append_with(connections[self.database], events), using=other)
 
     def _append_with(self, connection: BaseDatabaseWrapper, events: Sequence[OutgoingEvent]) -> None:
+        if sends_at_once(connection):
+            with self._errors(), self._stored(Unnumbered):
+                send_at_once(connection, events)
+            self._committed()
+            return
         with self._errors():
             _insert(connection, events)
+        if not (connection.in_atomic_block or connection.get_autocommit()):
+            return  # a transaction by hand, whose commit Django tells nobody of: a hub finds the events
         # Once for each transaction. A flag of our own would be wrong after the rollback of a savepoint.
-        if not any(entry[1] == self._committed for entry in connection.run_on_commit):
-            transaction.on_commit(self._committed, using=self.database, robust=True)
+        if not any(entry[1] == self._number_committed for entry in connection.run_on_commit):
+            transaction.on_commit(self._number_committed, using=self.database, robust=True)
 
     def _append_apart(self, events: Sequence[OutgoingEvent]) -> None:
         connection = own_connection(self.database)
@@ -104,6 +111,7 @@ class DatabaseBroker(Broker):
         try:
             with self._errors():
                 _insert(connection, events)
+            with self._stored():
                 number(connection)
         except BrokerUnavailable as error:
             if connection.vendor == "sqlite" and "locked" in str(error.__cause__):
@@ -115,18 +123,30 @@ class DatabaseBroker(Broker):
             connection.close()
         wake(self.database)
 
-    def _committed(self) -> None:
+    def _number_committed(self) -> None:
         connection = connections[self.database]
-        try:
-            if connection.get_autocommit():
+        if connection.get_autocommit():
+            with self._stored():
                 number(connection)
-            if time.monotonic() > self._prune_at:  # where nobody listens, no hub does it
-                self._prune_at = time.monotonic() + PUBLISHER_PRUNE_SECONDS
-                with self._own_connection() as own:
-                    prune(own, self._retention_seconds, self._keep, max_batches=1)
-        except (BrokerUnavailable, DatabaseError) as error:
+        self._committed()
+
+    @contextmanager
+    def _stored(self, errors: type[DatabaseError] = DatabaseError) -> Iterator[None]:
+        """What was sent is committed by now: nothing that fails after that is an error of its sender."""
+        try:
+            yield
+        except errors as error:
             logger.warning("Sent events are stored; their delivery is left to the next who sends or listens: %s", error)
+
+    def _committed(self) -> None:
         wake(self.database)
+        if time.monotonic() > self._prune_at:  # where nobody listens, no hub does it
+            self._prune_at = time.monotonic() + PUBLISHER_PRUNE_SECONDS
+            try:
+                with self._own_connection() as connection:
+                    prune(connection, self._retention_seconds, self._keep, max_batches=1)
+            except BrokerUnavailable as error:
+                logger.warning("%s", error)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

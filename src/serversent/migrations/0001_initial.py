@@ -5,28 +5,53 @@ import secrets
 import django.db.models.functions.datetime
 from django.db import migrations, models, router
 
-# Numbering: moves what is committed in the outbox into the log. One call, so that a client that is stopped between two
-# statements holds no lock. NULL: somebody else is at it. The lock is this table's alone, whatever its schema.
+# Numbering: moves what is committed in the outbox into the log, and looks again with the lock given back, until nothing
+# is left or somebody else is at it. One call, so that a client that is stopped halfway stalls nobody. The lock is this
+# table's alone, whatever its schema. READ COMMITTED, because what is read has to be newer than the lock. An error is
+# returned, not raised: what was sent is committed by then, and its sender must not take it for lost.
 POSTGRESQL_NUMBER = """
-CREATE FUNCTION serversent_number(max_rows integer) RETURNS integer LANGUAGE plpgsql AS $$
+CREATE PROCEDURE serversent_number(INOUT problem text DEFAULT NULL) LANGUAGE plpgsql AS $$
 DECLARE
     moved integer;
 BEGIN
-    IF NOT pg_try_advisory_xact_lock((7310::bigint << 32) | 'serversent_event'::regclass::oid::bigint) THEN
-        RETURN NULL;
-    END IF;
-    WITH gone AS (
-        DELETE FROM serversent_outbox
-        WHERE id IN (SELECT id FROM serversent_outbox ORDER BY id LIMIT max_rows)
-        RETURNING id, channel, event, data
-    )
-    INSERT INTO serversent_event (channel, event, data, size, logged_at)
-    SELECT channel, event, data, octet_length(data), clock_timestamp() FROM gone ORDER BY id;
-    GET DIAGNOSTICS moved = ROW_COUNT;
-    IF moved > 0 THEN
-        PERFORM pg_notify('serversent', '');
-    END IF;
-    RETURN moved;
+    FOR round IN 1..20 LOOP
+        COMMIT;
+        SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
+        BEGIN
+            IF NOT pg_try_advisory_xact_lock((7310::bigint << 32) | 'serversent_event'::regclass::oid::bigint) THEN
+                RETURN;
+            END IF;
+            WITH gone AS (
+                DELETE FROM serversent_outbox
+                WHERE id IN (SELECT id FROM serversent_outbox ORDER BY id LIMIT 1000)
+                RETURNING id, channel, event, data
+            )
+            INSERT INTO serversent_event (channel, event, data, size, logged_at)
+            SELECT channel, event, data, octet_length(data), clock_timestamp() FROM gone ORDER BY id;
+            GET DIAGNOSTICS moved = ROW_COUNT;
+            IF moved > 0 THEN
+                PERFORM pg_notify('serversent', '');
+            END IF;
+        EXCEPTION WHEN OTHERS THEN
+            problem := SQLERRM;
+            RETURN;
+        END;
+        COMMIT;
+        EXIT WHEN NOT EXISTS (SELECT 1 FROM serversent_outbox);
+    END LOOP;
+END
+$$
+"""
+
+# Sending outside of a transaction: all of it in one call.
+POSTGRESQL_SEND = """
+CREATE PROCEDURE serversent_send(channels text[], events text[], datas text[], INOUT problem text DEFAULT NULL)
+LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO serversent_outbox (channel, event, data)
+    SELECT s.channel, s.event, s.data
+    FROM unnest(channels, events, datas) WITH ORDINALITY AS s (channel, event, data, n) ORDER BY s.n;
+    CALL serversent_number(problem);
 END
 $$
 """
@@ -46,9 +71,9 @@ MYSQL_TABLES = [
     for table in ("serversent_outbox", "serversent_event", "serversent_channel", "serversent_log")
 ]
 
-FORWARDS = {"postgresql": [POSTGRESQL_NUMBER], "sqlite": [SQLITE_TRIGGER], "mysql": MYSQL_TABLES}
+FORWARDS = {"postgresql": [POSTGRESQL_NUMBER, POSTGRESQL_SEND], "sqlite": [SQLITE_TRIGGER], "mysql": MYSQL_TABLES}
 BACKWARDS = {
-    "postgresql": ["DROP FUNCTION serversent_number(integer)"],
+    "postgresql": ["DROP PROCEDURE serversent_send", "DROP PROCEDURE serversent_number"],
     "sqlite": ["DROP TRIGGER serversent_outbox_number"],
 }
 
