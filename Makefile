@@ -44,6 +44,7 @@ docs: environment
 bench: environment
 	@$(BIN)/python -m benchmarks.run
 	@$(BIN)/python -m benchmarks.publish
+	@$(BIN)/python -W ignore -m benchmarks.log
 
 coverage: environment
 	@$(BIN)/coverage run -m pytest -m "not long" && $(BIN)/coverage combine -q && $(BIN)/coverage report

@@ -1,6 +1,7 @@
 """What sending costs: 32 processes send to one channel on a private PostgreSQL with fsync on, side by side.
 
-The floor is a plain INSERT of the same row, by the same publishers, in the same run.
+The floor is a plain INSERT of the same row, by the same publishers, in the same run. After that they go on for 200,000
+events, with a pruning now and then: the rate and the size of the tables should stay as they are.
 """
 
 import json
@@ -12,11 +13,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.processes import ROOT, postgresql
+from tests.processes import ROOT, PostgreSQL, postgresql
 
 PUBLISHERS = 32
 SECONDS = 4.0
-ROUNDS = 3
+ROUNDS = 5
+ENDURED_EVENTS = 200_000
+KEPT_EVENTS = 10_000
+CYCLE_SECONDS = 16.0
 WAYS = ("plain INSERT", "serversent", "django-eventstream")
 
 
@@ -35,15 +39,40 @@ def main() -> None:
                 rates[way].append(measure(way, environment))
         numbered = int(server.sql("select count(*) from serversent_event"))
         left = int(server.sql("select count(*) from serversent_outbox"))
+        cycles = endure(server, environment)
     results = {way: statistics.median(found) for way, found in rates.items()}
     print(f"{PUBLISHERS} publishers on one channel, PostgreSQL with fsync on; median of {ROUNDS} rounds\n")
     for way, rate in results.items():
         print(f"{way:22} {rate:8.0f} events/s   {rate / results['plain INSERT']:5.2f} of a plain INSERT")
     ratio = results["serversent"] / results["django-eventstream"]
     print(f"\n{ratio:.1f} times django-eventstream. {numbered} events numbered, {left} left in the outbox")
+    print(f"\nThe same for {ENDURED_EVENTS:,} events, all but {KEPT_EVENTS:,} pruned after each cycle:\n")
+    for cycle in cycles:
+        print(f"{cycle['events']:8} events {cycle['rate']:8.0f} events/s   log {cycle['log_mb']:6.1f} MB", end="")
+        print(f"   outbox {cycle['outbox_mb']:6.1f} MB   pruned in {cycle['prune_seconds']:.1f} s")
     path = Path("benchmarks/results/publish.json")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"events_per_second": results, "rounds": rates}, indent=2) + "\n")
+    path.write_text(json.dumps({"events_per_second": results, "rounds": rates, "cycles": cycles}, indent=2) + "\n")
+
+
+def endure(server: PostgreSQL, environment: dict[str, str]) -> list[dict[str, float]]:
+    """Publish and prune in turns, and return how each turn went."""
+    prune = f"from serversent.brokers import broker; broker().prune(86_400, {KEPT_EVENTS})"
+    run_django(environment, prune)
+    cycles: list[dict[str, float]] = []
+    events = 0
+    while events < ENDURED_EVENTS:
+        rate = measure("serversent", environment, CYCLE_SECONDS)
+        events += round(rate * CYCLE_SECONDS)
+        moment = time.monotonic()
+        run_django(environment, prune)
+        seconds = time.monotonic() - moment
+        log, outbox = (
+            int(server.sql(f"select pg_total_relation_size('{table}')")) / 1e6
+            for table in ("serversent_event", "serversent_outbox")
+        )
+        cycles.append({"events": events, "rate": rate, "log_mb": log, "outbox_mb": outbox, "prune_seconds": seconds})
+    return cycles
 
 
 def run_django(environment: dict[str, str], code: str) -> None:
@@ -51,14 +80,14 @@ def run_django(environment: dict[str, str], code: str) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=ROOT)
 
 
-def measure(way: str, environment: dict[str, str]) -> float:
+def measure(way: str, environment: dict[str, str], seconds: float = SECONDS) -> float:
     """Return events per second of all publishers together."""
     start = time.time() + 6  # every one is up by then
-    command = [sys.executable, "-m", "benchmarks.publish", way, str(start), str(start + SECONDS)]
+    command = [sys.executable, "-m", "benchmarks.publish", way, str(start), str(start + seconds)]
     processes = [
         subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE) for _ in range(PUBLISHERS)
     ]
-    return sum(int(process.communicate()[0]) for process in processes) / SECONDS
+    return sum(int(process.communicate()[0]) for process in processes) / seconds
 
 
 def set_up() -> None:

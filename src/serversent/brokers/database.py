@@ -91,9 +91,9 @@ class DatabaseBroker(Broker):
             transaction.on_commit(lambda: self._append_with(connections[self.database], events), using=other)
 
     def _append_with(self, connection: BaseDatabaseWrapper, events: Sequence[OutgoingEvent]) -> None:
-        if sends_at_once(connection):
+        if len(events) == 1 and sends_at_once(connection):
             with self._errors(), self._stored(Unnumbered):
-                send_at_once(connection, events)
+                send_at_once(connection, events[0])
             self._committed()
             return
         with self._errors():

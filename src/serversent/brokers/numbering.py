@@ -6,7 +6,6 @@ which the database ends without its client: on PostgreSQL procedures, in migrati
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from django.db import OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -20,7 +19,7 @@ __all__ = ["Unnumbered", "number", "pending", "send_at_once", "sends_at_once"]
 def number(connection: BaseDatabaseWrapper) -> None:
     """Move what is committed in the outbox into the log. Call it outside any transaction. Raises ``DatabaseError``."""
     if connection.vendor == "postgresql":
-        _check(sql(connection, "CALL serversent_number()"))
+        _call(connection, "CALL serversent_number()")
     elif connection.vendor == "mysql":
         sql(connection, _MARIADB)
 
@@ -30,18 +29,19 @@ def sends_at_once(connection: BaseDatabaseWrapper) -> bool:
     return connection.vendor == "postgresql" and connection.get_autocommit() and not connection.in_atomic_block
 
 
-def send_at_once(connection: BaseDatabaseWrapper, events: Sequence[OutgoingEvent]) -> None:
-    """Insert events, commit them and number them, in one call. Raises ``Unnumbered``, with the events stored."""
-    columns = [list(column) for column in zip(*events, strict=True)]
-    _check(sql(connection, "CALL serversent_send(%s::text[], %s::text[], %s::text[])", columns))
+def send_at_once(connection: BaseDatabaseWrapper, event: OutgoingEvent) -> None:
+    """Insert an event, commit it and number it, in one call. Raises ``Unnumbered``, with the event stored."""
+    _call(connection, "CALL serversent_send(%s, %s, %s)", event)
 
 
 class Unnumbered(OperationalError):
     """Events are stored and have no offset."""
 
 
-def _check(returned: list[tuple[Any, ...]]) -> None:
-    problem = returned[0][0]
+def _call(connection: BaseDatabaseWrapper, statement: str, parameters: Sequence[str] = ()) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        (problem,) = cursor.fetchone()
     if problem is not None:
         raise Unnumbered(problem)
 

@@ -43,14 +43,12 @@ END
 $$
 """
 
-# Sending outside of a transaction: all of it in one call.
+# Sending an event outside of a transaction: all of it in one call.
 POSTGRESQL_SEND = """
-CREATE PROCEDURE serversent_send(channels text[], events text[], datas text[], INOUT problem text DEFAULT NULL)
+CREATE PROCEDURE serversent_send(channel text, event text, data text, INOUT problem text DEFAULT NULL)
 LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO serversent_outbox (channel, event, data)
-    SELECT s.channel, s.event, s.data
-    FROM unnest(channels, events, datas) WITH ORDINALITY AS s (channel, event, data, n) ORDER BY s.n;
+    INSERT INTO serversent_outbox (channel, event, data) VALUES (channel, event, data);
     CALL serversent_number(problem);
 END
 $$
