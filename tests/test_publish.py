@@ -16,7 +16,7 @@ from serversent.errors import (
     UnknownBroker,
 )
 from serversent.models import Event
-from serversent.subscribe import Subscription
+from serversent.subscription import Subscription
 
 
 def logged():

@@ -6,7 +6,7 @@ import pytest
 from uvicorn.protocols.http import h11_impl, httptools_impl
 from uvicorn.protocols.http.flow_control import FlowControl
 
-from serversent.servers import direct_writer, may_receive_again, write_now
+from serversent.servers import direct_writer, may_receive_again, write_all
 
 
 class Transport(asyncio.Transport):
@@ -48,19 +48,20 @@ async def test_a_direct_write_is_the_same_bytes_as_send(body):
     transport.written = b""
     await cycle.send({"type": "http.response.body", "body": body, "more_body": True})
     sent, transport.written = transport.written, b""
-    assert write_now(direct_writer(cycle.send), body)
+    assert write_all([direct_writer(cycle.send)], body) == []
     assert transport.written == sent != b""
 
 
 async def refused(cycle, transport) -> bool:
     before = transport.written
-    return not write_now(direct_writer(cycle.send), b"data: 1\n\n") and transport.written == before
+    return write_all([cycle], b"data: 1\n\n") == [cycle] and transport.written == before
 
 
 async def test_nothing_is_written_directly_where_send_would_do_otherwise():
     cycle, transport, start = started_cycle()
-    assert await refused(cycle, transport), "no headers yet"
+    assert direct_writer(cycle.send) is None, "no headers yet"
     await cycle.send(start)
+    assert direct_writer(cycle.send) is cycle
     cycle.flow.pause_writing()
     assert await refused(cycle, transport), "the client does not read"
     cycle.flow.resume_writing()
@@ -73,11 +74,28 @@ async def test_nothing_is_written_directly_where_send_would_do_otherwise():
 
     cycle, transport, start = started_cycle(headers=[(b"content-length", b"100")])
     await cycle.send(start)
-    assert await refused(cycle, transport), "no chunks"
+    assert direct_writer(cycle.send) is None, "no chunks"
 
 
-def test_only_a_send_of_uvicorns_own_is_passed_by():
-    cycle, _, _ = started_cycle()
+async def test_one_that_fails_takes_no_other_with_it():
+    cycles = []
+    for _ in range(3):
+        cycle, transport, start = started_cycle()
+        await cycle.send(start)
+        transport.written = b""
+        cycles.append((cycle, transport))
+
+    def fail(data):
+        raise RuntimeError("the handler is closed")
+
+    cycles[1][1].write = fail
+    assert write_all([cycle for cycle, _ in cycles], b"data: 1\n\n") == [cycles[1][0]]
+    assert cycles[0][1].written == cycles[2][1].written == b"9\r\ndata: 1\n\n\r\n"
+
+
+async def test_only_a_send_of_uvicorns_own_is_passed_by():
+    cycle, _, start = started_cycle()
+    await cycle.send(start)
 
     async def middleware(message):
         await cycle.send(message)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .publish import send_event as send_event
     from .publish import send_events as send_events
     from .response import EventStreamResponse as EventStreamResponse
-    from .subscribe import Subscription as Subscription
+    from .subscription import Subscription as Subscription
     from .views import channel_stream as channel_stream
     from .views import event_stream as event_stream
 
@@ -24,7 +24,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "EventStreamResponse": "response",
     "ServerSentEvent": "event",
-    "Subscription": "subscribe",
+    "Subscription": "subscription",
     "asend_event": "publish",
     "asend_events": "publish",
     "channel_stream": "views",

@@ -11,7 +11,7 @@ from typing import Any
 from .conf import setting
 from .driver import Driver
 from .event import comment_frame, retry_frame
-from .servers import Send, abort, direct_writer, with_backpressure, write_now
+from .servers import Send, abort, direct_writer, with_backpressure, write_all
 
 __all__ = ["Connection", "OpenConnections", "open_connections", "opening_frame"]
 
@@ -47,6 +47,7 @@ class Connection:
         "_send",
         "_silent_since",
         "_waiting",
+        "_writes",
         "_writing",
         "draining",
     )
@@ -63,6 +64,7 @@ class Connection:
         self._frames = 0
         self._is_silent = False  # nothing was written since the timer looked; writing asks no clock
         self._silent_since = 0.0
+        self._writes = 0  # the driver's own, when the timer looked
         self._at_line_start = True
         self._left = False  # the client is gone: ``gone`` returned, or ``send`` raised
         self.draining = False
@@ -74,7 +76,7 @@ class Connection:
         try:
             if self._opening and (pause := self.write(self._opening)):
                 await pause
-            self._driver.attach(self.write, self._interrupt)
+            self._driver.attach(self.write, self._interrupt, self._direct)
             if not (self._left or self.draining):
                 self._waiting = task = _current_task()
                 try:
@@ -108,11 +110,7 @@ class Connection:
         return self._send_frame(frame)
 
     def _writes_now(self, frame: bytes) -> bool:
-        try:
-            return self._direct is not None and write_now(self._direct, frame)
-        except Exception as error:
-            self._leave(error)
-            return True
+        return self._direct is not None and not write_all((self._direct,), frame)
 
     async def _send_frame(self, frame: bytes) -> None:
         if self._heartbeat is not None:  # never two sends at once
@@ -135,8 +133,8 @@ class Connection:
 
     def beat_if_silent(self, now: float, seconds: float) -> None:
         """Send a heartbeat after so many seconds of silence, unless a frame, or a heartbeat, waits for the socket."""
-        if not self._is_silent:
-            self._is_silent, self._silent_since = True, now
+        if not self._is_silent or self._driver.writes() != self._writes:
+            self._is_silent, self._silent_since, self._writes = True, now, self._driver.writes()
         if self._writing or self._heartbeat is not None or now - self._silent_since < seconds:
             return
         # In the middle of a line of somebody's own bytes a comment would become part of it.
@@ -147,7 +145,7 @@ class Connection:
         frame = self._driver.heartbeat()
         if self._writes_now(frame):
             self._is_silent = False
-        else:
+        elif self._direct is None:  # otherwise the socket is full, and what is in it does for a heartbeat
             self._heartbeat = asyncio.get_running_loop().create_task(self._send_heartbeat(frame))
 
     def drain(self) -> None:

@@ -34,8 +34,14 @@ class Driver(Protocol):
 
     name: str
 
-    def attach(self, write: Write, on_end: Callable[[Any], object]) -> None:
-        """Send what there is, and all that comes, through ``write``; call ``on_end`` when that is over."""
+    def attach(self, write: Write, on_end: Callable[[Any], object], direct: Any = None) -> None:
+        """Send what there is, and all that comes, through ``write``; call ``on_end`` when that is over.
+
+        ``direct``: what ``servers.write_all`` takes, to be used instead of ``write`` where many streams get the same.
+        """
+
+    def writes(self) -> int:
+        """Return how often something was written past ``write``."""
 
     def heartbeat(self) -> bytes:
         """Return what is sent after a silence."""
@@ -117,13 +123,16 @@ class StreamDriver:
         finally:
             self._started = None
 
-    def attach(self, write: Write, on_end: Callable[[Any], object]) -> None:
+    def attach(self, write: Write, on_end: Callable[[Any], object], direct: Any = None) -> None:
         """Send what there is, and all that comes, through ``write``; call ``on_end`` when that is over."""
         self._write = write
         if self._attached is not None and not self._attached.done():
             self._attached.set_result(None)
         # In the context that is there: a copy of its own is kept with each callback.
         self.start().add_done_callback(on_end, context=self.context)
+
+    def writes(self) -> int:
+        return 0
 
     def heartbeat(self) -> bytes:
         return HEARTBEAT_FRAME

@@ -18,8 +18,9 @@ from .cursors import Cursor
 from .errors import BrokerUnavailable, InvalidEvent
 from .event import END_FRAME, logged_frame
 from .ring import Ring
+from .servers import write_all
 
-__all__ = ["Frames", "Hub", "Subscriber", "hub", "stop_hubs"]
+__all__ = ["Frames", "Group", "Hub", "Subscriber", "hub", "stop_hubs"]
 
 logger = logging.getLogger("serversent")
 
@@ -38,8 +39,10 @@ Frames = list[tuple[int, bytes]]
 class Subscriber(Protocol):
     """A stream of channels that is live or catching up."""
 
-    def push(self, frames: Frames, joined: bytes) -> None:
-        """Send what is new of its channels; all of it is below the hub's position by now."""
+    direct: Any  # what ``write_all`` takes, if it is written to like that
+
+    def push(self, joined: bytes) -> None:
+        """Send what is new of its channels. Called while it is live."""
 
     def catch_up(self) -> None:
         """Look at the hub: its epoch, its position, or what it holds has changed."""
@@ -51,15 +54,45 @@ class Subscriber(Protocol):
         """End its response; the client comes back with its cursor."""
 
 
-class _Group:
-    """All live connections with the same set of channels: what they get is joined once."""
+class Group:
+    """All streams with the same set of channels: what they get is joined once, and written to all that are live."""
 
-    __slots__ = ("channels", "new", "subscribers")
+    __slots__ = ("channels", "direct", "live", "new", "subscribers", "writes")
 
     def __init__(self, channels: frozenset[str]) -> None:
         self.channels = channels
         self.subscribers: set[Subscriber] = set()
-        self.new: Frames = []
+        self.direct: dict[Any, Subscriber] = {}  # the live ones that are written to together
+        self.live: set[Subscriber] = set()  # the other live ones
+        self.new: list[bytes] = []
+        self.writes = 0
+
+    def go_live(self, subscriber: Subscriber) -> None:
+        """Push to it from here on. Its position is the hub's, and stays so while it is live."""
+        if subscriber.direct is None:
+            self.live.add(subscriber)
+        else:
+            self.direct[subscriber.direct] = subscriber
+
+    def leave_live(self, subscriber: Subscriber) -> None:
+        self.live.discard(subscriber)
+        if subscriber.direct is not None:
+            self.direct.pop(subscriber.direct, None)
+
+    def push(self) -> None:
+        """Write what is new to all that are live."""
+        joined = b"".join(self.new)
+        self.new = []
+        if not joined:
+            return
+        self.writes += 1
+        left = [self.direct[direct] for direct in write_all(self.direct, joined)]
+        for subscriber in [*left, *self.live]:
+            try:
+                subscriber.push(joined)
+            except Exception:  # the others must get theirs
+                logger.exception("An event could not be handed to a stream, which ends")
+                subscriber.end()
 
 
 class Hub:
@@ -70,12 +103,13 @@ class Hub:
         self._broker = new_broker(alias)
         self._ring = Ring(setting("REPLAY_BYTES"))
         self._cursor = Cursor("", 0)
-        self._groups: dict[frozenset[str], _Group] = {}
-        self._by_channel: dict[str, set[_Group]] = {}
+        self._groups: dict[frozenset[str], Group] = {}
+        self._by_channel: dict[str, set[Group]] = {}
         self._starting: asyncio.Future[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._reads: dict[Any, asyncio.Future[Any]] = {}
         self._stopping: asyncio.TimerHandle | None = None
+        self._moved: asyncio.Future[None] | None = None
 
     @property
     def cursor(self) -> Cursor:
@@ -162,29 +196,34 @@ class Hub:
 
     # Who listens.
 
-    def join(self, subscriber: Subscriber, channels: frozenset[str]) -> None:
+    def join(self, subscriber: Subscriber, channels: frozenset[str]) -> Group:
         group = self._groups.get(channels)
         if group is None:
-            group = self._groups[channels] = _Group(channels)
+            group = self._groups[channels] = Group(channels)
             for channel in channels:
                 self._by_channel.setdefault(channel, set()).add(group)
         group.subscribers.add(subscriber)
         self._stop_if_unused()
+        return group
 
-    def leave(self, subscriber: Subscriber, channels: frozenset[str]) -> None:
-        group = self._groups.get(channels)
-        if group is None:
-            return
+    def leave(self, subscriber: Subscriber, group: Group) -> None:
+        group.leave_live(subscriber)
         group.subscribers.discard(subscriber)
         if group.subscribers:
             return
-        del self._groups[channels]
-        for channel in channels:
+        del self._groups[group.channels]
+        for channel in group.channels:
             groups = self._by_channel[channel]
             groups.discard(group)
             if not groups:
                 del self._by_channel[channel]
         self._stop_if_unused()
+
+    async def moved(self) -> None:
+        """Wait for the next piece of the log."""
+        if self._moved is None:
+            self._moved = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._moved)
 
     # What is new. From the ring to the last push there is no await, so nobody sees one without the other.
 
@@ -199,14 +238,18 @@ class Hub:
             frames = self._hold(piece.events)
             self._cursor = piece.cursor
             self._push(piece.events, frames)
+        moved, self._moved = self._moved, None
+        if moved is not None:
+            moved.set_result(None)
 
     def _begin_anew(self, piece: Events) -> None:
-        self._cursor = piece.cursor
-        self._ring.clear(piece.after)
-        self._hold(piece.events)
+        # First, while the cursor is still the one that the live streams are at.
         for group in list(self._groups.values()):
             for subscriber in list(group.subscribers):
                 subscriber.catch_up()
+        self._cursor = piece.cursor
+        self._ring.clear(piece.after)
+        self._hold(piece.events)
 
     def _hold(self, events: Iterable[LoggedEvent]) -> Frames:
         frames = []
@@ -217,24 +260,17 @@ class Hub:
         return frames
 
     def _push(self, events: Iterable[LoggedEvent], frames: Frames) -> None:
-        touched: dict[_Group, bool] = {}
+        touched: dict[Group, bool] = {}
         for event, entry in zip(events, frames, strict=True):
             for group in self._by_channel.get(event.channel, ()):
                 touched[group] = touched.get(group, False) or event.event == "end"
                 if entry[1] is not END_FRAME:
-                    group.new.append(entry)
+                    group.new.append(entry[1])
         for group, closed in touched.items():
-            new, group.new = group.new, []
-            joined = b"".join([frame for _, frame in new])
-            for subscriber in list(group.subscribers):
-                try:
-                    if new:
-                        subscriber.push(new, joined)
-                    if closed:
-                        subscriber.check_closed()
-                except Exception:  # the others must get theirs
-                    logger.exception("An event could not be handed to a stream, which ends")
-                    subscriber.end()
+            group.push()
+            if closed:
+                for subscriber in list(group.subscribers):
+                    subscriber.check_closed()
 
     def frame(self, event: LoggedEvent) -> bytes:
         """Return an event as it is sent: ``END_FRAME`` itself where a channel was closed, nothing if it cannot be."""

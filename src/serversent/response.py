@@ -20,7 +20,8 @@ from .errors import AsyncStreamUnderWSGI, BrokerUnavailable, TooManySyncStreams
 from .event import END_FRAME, encode, encode_text
 from .hub import stop_hubs
 from .jsontext import to_text
-from .subscribe import ChannelDriver, Subscription
+from .subscribe import ChannelDriver
+from .subscription import Subscription
 from .threads import ThreadedIterator
 
 __all__ = ["EventStreamResponse", "headers_alone", "set_stream_headers", "too_many_streams", "unavailable"]

@@ -7,7 +7,7 @@ any other server.
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 __all__ = [
@@ -18,7 +18,7 @@ __all__ = [
     "direct_writer",
     "may_receive_again",
     "with_backpressure",
-    "write_now",
+    "write_all",
 ]
 
 Message = Mapping[str, Any]
@@ -45,21 +45,29 @@ def may_receive_again(receive: Receive) -> bool:
 
 
 def direct_writer(send: Send) -> Any:
-    """Return what ``write_now`` takes, or ``None`` where only ``send`` writes."""
+    """Return what ``write_all`` takes, or ``None`` where only ``send`` writes. Call it after the headers were sent."""
     cycle = _uvicorn_cycle(send)
     # Its twin for h11 has no such attribute: h11 itself frames the body.
-    return cycle if hasattr(cycle, "chunked_encoding") else None
+    return cycle if getattr(cycle, "chunked_encoding", False) else None
 
 
-def write_now(cycle: Any, body: bytes) -> bool:
-    """Write a piece of a response's body to the server's transport. ``False``: it would have to wait, so ``send`` it.
+def write_all(cycles: Iterable[Any], body: bytes) -> list[Any]:
+    """Write a piece of the body of many responses to the server's transports, and return those that it was not written
+    to: they would have to wait, or are over. ``send`` deals with these.
 
-    This is what uvicorn's ``send`` does, without a coroutine and a message for each piece.
+    This is what uvicorn's ``send`` does, without a coroutine, a message and a chunk for each of them.
     """
-    if cycle.flow.write_paused or cycle.disconnected or cycle.response_complete or not cycle.chunked_encoding:
-        return False
-    cycle.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
-    return True
+    chunk = b"%x\r\n%b\r\n" % (len(body), body)
+    left = []
+    for cycle in cycles:
+        if cycle.flow.write_paused or cycle.disconnected or cycle.response_complete:
+            left.append(cycle)
+            continue
+        try:
+            cycle.transport.write(chunk)
+        except Exception:
+            left.append(cycle)  # the transport is closed, and ``send`` will say so
+    return left
 
 
 def abort(send: Send) -> None:

@@ -1,30 +1,26 @@
-"""Subscriptions: what a channel view grants, and the driver that serves it to one connection.
+"""The driver that serves a subscription to one connection.
 
 A connection is *live*, and the hub pushes to it, or *catching up*, and it reads the ring or the log itself, in a task
-that is there only meanwhile. Live means that its position is the hub's; from the comparison to the end of the task
-there is no await.
+that is there only meanwhile. Live means that its position is the hub's: it has none of its own then. From the
+comparison that makes it live to the end of the task there is no await.
 """
 
 import asyncio
+import contextlib
 import contextvars
-import datetime
-import inspect
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from asgiref.sync import ThreadSensitiveContext, sync_to_async
-
-from .channels import check_channels
 from .cursors import Cursor
-from .errors import BrokerUnavailable, CursorExpired, InvalidSubscription
+from .errors import BrokerUnavailable, CursorExpired
 from .event import END_FRAME, ServerSentEvent, comment_frame, ready_frame, state_frame
-from .hub import Frames, Hub, hub
-from .threads import StreamThread, stand_in
+from .hub import Frames, Group, Hub, hub
+from .initial import initial_values
+from .subscription import Subscription
 
-__all__ = ["ChannelDriver", "Subscription"]
+__all__ = ["ChannelDriver"]
 
 logger = logging.getLogger("serversent")
 
@@ -39,57 +35,6 @@ RETRY_SECONDS = 1.0
 EPOCH_SECONDS = 2.0
 
 
-@dataclass(frozen=True, slots=True, init=False)
-class Subscription:
-    """What a channel view grants: the channels, and how their stream begins and when it ends.
-
-    ``channels``: a name or several. ``initial``: a function of no arguments, sync or async, that returns a value or
-    yields values, as a generator view does: the state before the first event. It is asked for on a first connect and
-    after each ``reset``, after the cursor was taken, so that nothing is missing between the state and the events.
-    ``start``: ``"now"``, or ``"oldest"`` to begin with all that is kept. ``expires``: when the stream ends and its
-    client has to ask again, in seconds, as a ``timedelta`` or as an aware ``datetime``.
-
-    Raises ``InvalidChannel``, and ``InvalidSubscription`` for anything else that is wrong.
-    """
-
-    channels: frozenset[str]
-    initial: Callable[[], Any] | None
-    start: str
-    expires_at: float | None
-
-    def __init__(
-        self,
-        channels: str | Iterable[str],
-        *,
-        initial: Callable[[], Any] | None = None,
-        start: str = "now",
-        expires: float | datetime.timedelta | datetime.datetime | None = None,
-    ) -> None:
-        if initial is not None and not callable(initial):
-            raise InvalidSubscription("initial", f"must be a function without arguments, not {type(initial).__name__}")
-        if start not in ("now", "oldest"):
-            raise InvalidSubscription("start", f'must be "now" or "oldest", not {start!r}')
-        object.__setattr__(self, "channels", check_channels(channels))
-        object.__setattr__(self, "initial", initial)
-        object.__setattr__(self, "start", start)
-        object.__setattr__(self, "expires_at", _expires_at(expires))
-
-
-def _expires_at(expires: object) -> float | None:
-    """Return the time, as ``time.time()`` counts."""
-    if expires is None:
-        return None
-    if isinstance(expires, datetime.datetime):
-        if expires.tzinfo is None:
-            raise InvalidSubscription("expires", "must be an aware datetime")
-        return expires.timestamp()
-    if isinstance(expires, datetime.timedelta):
-        return time.time() + expires.total_seconds()
-    if isinstance(expires, (int, float)) and not isinstance(expires, bool):
-        return time.time() + expires
-    raise InvalidSubscription("expires", f"must be seconds, a timedelta or a datetime, not {type(expires).__name__}")
-
-
 class ChannelDriver:
     """Serves one subscription to one connection."""
 
@@ -98,8 +43,8 @@ class ChannelDriver:
         "_epoch",
         "_expiry",
         "_greeting",
+        "_group",
         "_hub",
-        "_joined",
         "_last_event_id",
         "_noted_end",
         "_on_end",
@@ -109,6 +54,8 @@ class ChannelDriver:
         "_task",
         "_write",
         "context",
+        "direct",
+        "is_live",
         "name",
     )
 
@@ -117,15 +64,17 @@ class ChannelDriver:
     ) -> None:
         self.name = name
         self.context = contextvars.copy_context()
+        self.is_live = False  # everything there is was sent, and the hub pushes the rest
+        self.direct: Any = None
         self._subscription = subscription
         self._channels = subscription.channels
         self._hub: Hub = hub(using)
+        self._group: Group | None = None  # set while it is joined
         self._last_event_id = last_event_id
         self._epoch = ""
         # The last offset that was handed to ``write``; ``None``: what is kept comes first, from the oldest on.
         self._position: int | None = 0
         self._greeting = ""  # "ready" or "reset", until it was sent
-        self._joined = False
         self._noted_end = False  # a channel was closed somewhere before the position
         self._over = False
         self._task: asyncio.Task[None] | None = None  # set while catching up, or while a write waits
@@ -138,8 +87,7 @@ class ChannelDriver:
     async def begin(self, last_event_id: str = "") -> None:
         """Find where the stream begins. Raises ``BrokerUnavailable``; after this, nothing of the broker is an error."""
         await self._hub.start()
-        self._hub.join(self, self._channels)
-        self._joined = True
+        self._group = self._hub.join(self, self._channels)
         try:
             await self._find_position(last_event_id or self._last_event_id)
         except BaseException:
@@ -165,9 +113,10 @@ class ChannelDriver:
         head = await self._hub.head()
         if cursor.epoch != head.epoch or cursor.offset > head.offset:
             return False
-        until = time.monotonic() + EPOCH_SECONDS
-        while self._hub.cursor.epoch != head.epoch and time.monotonic() < until:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(EPOCH_SECONDS):
+                while self._hub.cursor.epoch != head.epoch:
+                    await self._hub.moved()
         return True
 
     def _begin_at_head(self, greeting: str) -> None:
@@ -177,30 +126,18 @@ class ChannelDriver:
 
     # While it is served.
 
-    @property
-    def is_live(self) -> bool:
-        """Whether everything there is was sent."""
-        return self._write is not None and self._task is None
-
-    def attach(self, write: Write, on_end: Callable[[Any], object]) -> None:
+    def attach(self, write: Write, on_end: Callable[[Any], object], direct: Any = None) -> None:
         """Send what there is, and all that comes, through ``write``; call ``on_end`` once when that is over."""
         self._write = write
         self._on_end = on_end
+        self.direct = direct
         if self._subscription.expires_at is not None:
             seconds = max(0.0, self._subscription.expires_at - time.time())
             self._expiry = asyncio.get_running_loop().call_later(seconds, self.end)
         self.catch_up()
 
-    def push(self, frames: Frames, joined: bytes) -> None:
-        if self._task is not None or self._write is None or self._over or self._position is None:
-            return
-        if self._position >= frames[0][0]:  # it knew more than the hub
-            frames = [(offset, frame) for offset, frame in frames if offset > self._position]
-            if not frames:
-                return
-            joined = b"".join([frame for _, frame in frames])
-        self._position = frames[-1][0]
-        if joined and (pause := self._write(joined)) is not None:
+    def push(self, joined: bytes) -> None:
+        if (pause := self._write(joined)) is not None:  # type: ignore[misc]
             self._start(pause)
 
     def catch_up(self) -> None:
@@ -211,12 +148,12 @@ class ChannelDriver:
         self._noted_end = True
         self.catch_up()
 
+    def writes(self) -> int:
+        return 0 if self._group is None else self._group.writes
+
     def heartbeat(self) -> bytes:
         """Return a comment; with the cursor, if all up to it was sent."""
-        if self._task is not None or self._write is None or self._position is None:
-            return comment_frame("hb")
-        here = self._hub.cursor
-        return comment_frame(f"hb {Cursor(self._epoch, max(here.offset, self._position))}")
+        return comment_frame(f"hb {self._hub.cursor}" if self.is_live else "hb")
 
     def cancel(self) -> None:
         """Stop. May be called in any state, also twice."""
@@ -232,20 +169,36 @@ class ChannelDriver:
     def _leave(self) -> None:
         if self._expiry is not None:
             self._expiry.cancel()
-        if self._joined:
-            self._joined = False
-            self._hub.leave(self, self._channels)
+        self._leave_live()
+        if self._group is not None:
+            self._hub.leave(self, self._group)
+            self._group = None
 
     def end(self) -> None:
         """End the response. Its client comes back with its cursor, unless it was told not to."""
         self._over = True
+        self._leave_live()
         on_end, self._on_end = self._on_end, None
         if on_end is not None:
             on_end(self)
 
+    # Live.
+
+    def _go_live(self) -> None:
+        if self._group is not None:
+            self.is_live = True
+            self._group.go_live(self)
+
+    def _leave_live(self) -> None:
+        if self.is_live and self._group is not None:
+            self.is_live = False
+            self._position = self._hub.cursor.offset
+            self._group.leave_live(self)
+
     # Catching up.
 
     def _start(self, pause: Awaitable[None] | None) -> None:
+        self._leave_live()
         self._task = asyncio.get_running_loop().create_task(
             self._catch_up(pause), name="serversent-catch-up", context=self.context
         )
@@ -257,7 +210,7 @@ class ChannelDriver:
             while not self._over:
                 try:
                     if await self._step():
-                        # Live: from the comparison with the hub's position to here there was no await.
+                        self._go_live()
                         return
                 except BrokerUnavailable as error:
                     logger.debug("The stream %s waits: %s", self.name, error)  # the hub tells of the outage, once
@@ -277,7 +230,10 @@ class ChannelDriver:
         if self._epoch != here.epoch:
             self._begin_at_head("reset")
             return False
-        if self._position is not None and self._position >= here.offset:
+        if self._position is not None and self._position > here.offset:  # it comes from a process that is ahead
+            await self._hub.moved()
+            return False
+        if self._position == here.offset:
             if self._noted_end:
                 await self._end_if_closed()
                 return False
@@ -334,44 +290,10 @@ class ChannelDriver:
         start = self._position if self._position is not None else 0
         cursor = str(Cursor(self._epoch, start))
         last: ServerSentEvent | None = None
-        async for value in _values(self._subscription.initial):
+        async for value in initial_values(self._subscription.initial):
             event = value if isinstance(value, ServerSentEvent) else ServerSentEvent(value)
             if event.data is None:  # it cannot carry an id
                 continue
             await self._write_now(ready_frame(greeting, None) if last is None else state_frame(last, None))
             last = event
         await self._write_now(ready_frame(greeting, cursor) if last is None else state_frame(last, cursor))
-
-
-async def _values(initial: Callable[[], Any] | None) -> AsyncIterator[Any]:
-    """Yield the values of an initial state. Sync code runs in a thread that is there only for it."""
-    if initial is None:
-        return
-    thread = StreamThread()
-    try:
-        async with ThreadSensitiveContext(executor=stand_in.get() or thread):  # type: ignore[arg-type]
-            if inspect.isasyncgenfunction(initial):
-                async for value in initial():
-                    yield value
-                return
-            if inspect.iscoroutinefunction(initial):
-                returned = await initial()
-            else:
-                returned = await sync_to_async(_called)(initial)
-            if isinstance(returned, _Many):
-                for value in returned.values:
-                    yield value
-            elif returned is not None:
-                yield returned
-    finally:
-        thread.shutdown()
-
-
-class _Many:
-    def __init__(self, values: list[Any]) -> None:
-        self.values = values
-
-
-def _called(initial: Callable[[], Any]) -> Any:
-    returned = initial()
-    return _Many(list(returned)) if inspect.isgenerator(returned) else returned

@@ -14,7 +14,7 @@ from .event import END_ID
 from .handoff import keep_body, keep_until_served
 from .request import is_wsgi, last_event_id
 from .response import EventStreamResponse, headers_alone, too_many_streams
-from .subscribe import Subscription
+from .subscription import Subscription
 from .wsgi import check_wsgi, is_runserver
 
 __all__ = ["channel_stream", "event_stream"]

@@ -18,7 +18,8 @@ from serversent.brokers import OutgoingEvent, memory
 from serversent.cursors import Cursor
 from serversent.event import EventParser
 from serversent.hub import hub, stop_hubs
-from serversent.subscribe import ChannelDriver, Subscription
+from serversent.subscribe import ChannelDriver
+from serversent.subscription import Subscription
 from tests.conftest import BROKERS
 
 CHANNELS = ["a", "b", "c"]

@@ -16,7 +16,8 @@ from serversent.errors import ServerSentError
 from serversent.event import END_ID, EventParser, ReceivedEvent
 from serversent.hub import stop_hubs
 from serversent.publish import send_event
-from serversent.subscribe import ChannelDriver, Subscription
+from serversent.subscribe import ChannelDriver
+from serversent.subscription import Subscription
 
 __all__ = ["Command"]
 

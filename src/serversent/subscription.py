@@ -1,0 +1,63 @@
+"""What a channel view grants: the channels, and how their stream begins and when it ends."""
+
+import datetime
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from .channels import check_channels
+from .errors import InvalidSubscription
+
+__all__ = ["Subscription"]
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Subscription:
+    """What a channel view grants: the channels, and how their stream begins and when it ends.
+
+    ``channels``: a name or several. ``initial``: a function of no arguments, sync or async, that returns a value or
+    yields values, as a generator view does: the state before the first event. It is asked for on a first connect and
+    after each ``reset``, after the cursor was taken, so that nothing is missing between the state and the events.
+    ``start``: ``"now"``, or ``"oldest"`` to begin with all that is kept. ``expires``: when the stream ends and its
+    client has to ask again, in seconds, as a ``timedelta`` or as an aware ``datetime``.
+
+    Raises ``InvalidChannel``, and ``InvalidSubscription`` for anything else that is wrong.
+    """
+
+    channels: frozenset[str]
+    initial: Callable[[], Any] | None
+    start: str
+    expires_at: float | None
+
+    def __init__(
+        self,
+        channels: str | Iterable[str],
+        *,
+        initial: Callable[[], Any] | None = None,
+        start: str = "now",
+        expires: float | datetime.timedelta | datetime.datetime | None = None,
+    ) -> None:
+        if initial is not None and not callable(initial):
+            raise InvalidSubscription("initial", f"must be a function without arguments, not {type(initial).__name__}")
+        if start not in ("now", "oldest"):
+            raise InvalidSubscription("start", f'must be "now" or "oldest", not {start!r}')
+        object.__setattr__(self, "channels", check_channels(channels))
+        object.__setattr__(self, "initial", initial)
+        object.__setattr__(self, "start", start)
+        object.__setattr__(self, "expires_at", _expires_at(expires))
+
+
+def _expires_at(expires: object) -> float | None:
+    """Return the time, as ``time.time()`` counts."""
+    if expires is None:
+        return None
+    if isinstance(expires, datetime.datetime):
+        if expires.tzinfo is None:
+            raise InvalidSubscription("expires", "must be an aware datetime")
+        return expires.timestamp()
+    if isinstance(expires, datetime.timedelta):
+        return time.time() + expires.total_seconds()
+    if isinstance(expires, (int, float)) and not isinstance(expires, bool):
+        return time.time() + expires
+    raise InvalidSubscription("expires", f"must be seconds, a timedelta or a datetime, not {type(expires).__name__}")
