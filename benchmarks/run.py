@@ -24,7 +24,11 @@ CONTENDERS = {
     "serversent, StreamingHttpResponse": ("serversent-plain", "/plain/"),
     "plain Django, StreamingHttpResponse": ("django", "/plain/"),
     "django-eventstream": ("django-eventstream", "/eventstream/"),
+    "a bare loop over transports": ("floor", "/stream/"),
 }
+
+# Events of a round, and the seconds from one to the next.
+SCENARIOS = {"paced": (10, 0.1), "back to back": (50, 0.0)}
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -47,13 +51,15 @@ class Contender:
         self.name = name
         port = free_port()
         command = [sys.executable, "-m", "uvicorn", "--port", str(port), "--log-level", "warning"]
+        module = "floor" if contender == "floor" else "server"
         self._server = subprocess.Popen(
-            [*command, "benchmarks.server:application"], env={**os.environ, "CONTENDER": contender}
+            [*command, f"benchmarks.{module}:application"], env={**os.environ, "CONTENDER": contender}
         )
         self._port = port
         self._load = Load(port, path)
-        self.cpu_us: list[float] = []  # per delivery, one figure for each round; the clock has ticks of 10 ms
-        self.latencies: list[float] = []
+        # By scenario: CPU per delivery, one figure for each round (the clock has ticks of 10 ms); seconds to arrival.
+        self.cpu_us: dict[str, list[float]] = {name: [] for name in SCENARIOS}
+        self.latencies: dict[str, list[float]] = {name: [] for name in SCENARIOS}
         self.memory_bytes = 0.0
 
     async def connect(self, connections: int) -> None:
@@ -70,12 +76,12 @@ class Contender:
         await self._load.ask("/collect/")
         self.memory_bytes = (pss_bytes(self._server.pid) - before) / connections
 
-    async def round(self, events: int, interval: float) -> None:
+    async def round(self, scenario: str) -> None:
         cpu = cpu_seconds(self._server.pid)
-        latencies = await self._deliver(events, interval)
+        latencies = await self._deliver(*SCENARIOS[scenario])
         cpu = cpu_seconds(self._server.pid) - cpu
-        self.cpu_us.append(cpu / len(latencies) * 1e6)
-        self.latencies += latencies
+        self.cpu_us[scenario].append(cpu / len(latencies) * 1e6)
+        self.latencies[scenario] += latencies
 
     async def _deliver(self, events: int, interval: float) -> list[float]:
         self._load.latencies.clear()
@@ -88,15 +94,17 @@ class Contender:
         self._server.wait()
 
     def row(self) -> dict[str, Any]:
-        percentiles = statistics.quantiles(self.latencies, n=100)
-        return {
-            "cpu_us_per_delivery": statistics.fmean(self.cpu_us),
-            "cpu_us_per_delivery_by_round": self.cpu_us,
-            "p50_ms": percentiles[49] * 1e3,
-            "p99_ms": percentiles[98] * 1e3,
-            "memory_kb_per_connection": self.memory_bytes / 1000,
-            "deliveries": len(self.latencies),
-        }
+        row: dict[str, Any] = {"memory_kb_per_connection": self.memory_bytes / 1000}
+        for name in SCENARIOS:
+            percentiles = statistics.quantiles(self.latencies[name], n=100)
+            row[name] = {
+                "cpu_us_per_delivery": statistics.fmean(self.cpu_us[name]),
+                "cpu_us_per_delivery_by_round": self.cpu_us[name],
+                "p50_ms": percentiles[49] * 1e3,
+                "p99_ms": percentiles[98] * 1e3,
+                "deliveries": len(self.latencies[name]),
+            }
+        return row
 
 
 async def measure(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
@@ -106,9 +114,10 @@ async def measure(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
         for name, (contender, path) in CONTENDERS.items():
             contenders.append(Contender(name, contender, path))
             await contenders[-1].connect(options.connections)
-        for number in range(options.rounds):
-            for each in contenders[number % len(contenders) :] + contenders[: number % len(contenders)]:
-                await each.round(options.events, options.interval)
+        for scenario in SCENARIOS:
+            for number in range(options.rounds):
+                for each in contenders[number % len(contenders) :] + contenders[: number % len(contenders)]:
+                    await each.round(scenario)
     finally:
         for each in contenders:
             each.stop()
@@ -118,25 +127,29 @@ async def measure(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--connections", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=24)
-    parser.add_argument("--events", type=int, default=10, help="in each round")
-    parser.add_argument("--interval", type=float, default=0.1, help="seconds from one event to the next")
+    parser.add_argument("--rounds", type=int, default=16)
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/latest.json"))
     options = parser.parse_args()
-    print(
-        f"{options.connections} connections; {options.rounds} rounds of {options.events} events, "
-        f"one each {options.interval} s; uvicorn\n"
-    )
     results = asyncio.run(measure(options))
     plain = results["plain Django, StreamingHttpResponse"]
-    print(f"{'':36} {'CPU/delivery':>14} {'ratio':>6} {'p50':>10} {'p99':>10} {'PSS/connection':>15} {'ratio':>6}")
-    for name, row in results.items():
-        row["cpu_ratio"] = row["cpu_us_per_delivery"] / plain["cpu_us_per_delivery"]
-        row["memory_ratio"] = row["memory_kb_per_connection"] / plain["memory_kb_per_connection"]
+    for scenario, (events, interval) in SCENARIOS.items():
         print(
-            f"{name:36} {row['cpu_us_per_delivery']:11.1f} us {row['cpu_ratio']:6.2f} {row['p50_ms']:7.1f} ms "
-            f"{row['p99_ms']:7.1f} ms {row['memory_kb_per_connection']:12.1f} kB {row['memory_ratio']:6.2f}"
+            f"{scenario}: {options.connections} connections, {options.rounds} rounds of {events} events, one each "
+            f"{interval} s, uvicorn; CPU is the mean of the rounds"
         )
+        print(f"{'':36} {'CPU/delivery':>14} {'ratio':>6} {'p50':>10} {'p99':>10}")
+        for name, row in results.items():
+            found = row[scenario]
+            found["cpu_ratio"] = found["cpu_us_per_delivery"] / plain[scenario]["cpu_us_per_delivery"]
+            print(
+                f"{name:36} {found['cpu_us_per_delivery']:11.1f} us {found['cpu_ratio']:6.2f} "
+                f"{found['p50_ms']:7.1f} ms {found['p99_ms']:7.1f} ms"
+            )
+        print()
+    print(f"{'':36} {'PSS/connection':>15} {'ratio':>6}")
+    for name, row in results.items():
+        row["memory_ratio"] = row["memory_kb_per_connection"] / plain["memory_kb_per_connection"]
+        print(f"{name:36} {row['memory_kb_per_connection']:12.1f} kB {row['memory_ratio']:6.2f}")
     packages = ("django", "asgiref", "uvicorn", "uvloop", "httptools", "django-eventstream")
     report = {
         "python": platform.python_version(),
@@ -146,7 +159,7 @@ def main() -> None:
     }
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(report, indent=2) + "\n")
-    print(f"\nCPU: the mean of the rounds. Written to {options.json}")
+    print(f"\nWritten to {options.json}")
 
 
 if __name__ == "__main__":
