@@ -26,7 +26,7 @@ CHANNELS = ["a", "b", "c"]
 DEADLINE_SECONDS = 20
 
 channel = st.sampled_from(CHANNELS)
-client = st.integers(0, 2)
+client = st.integers(0, 3)
 publisher = st.integers(0, 1)
 
 few = st.integers(0, 3)
@@ -56,7 +56,9 @@ operations = st.lists(
 )
 
 # Each client listens to the same channels all the time, so that it has something to resume.
-SETS = [frozenset("a"), frozenset("ab"), frozenset("abc")]
+# Those of each client. Two have the same, and one of these is written to through its server's transport.
+SETS = [frozenset("a"), frozenset("ab"), frozenset("abc"), frozenset("abc")]
+DIRECT = [False, True, False, True]
 
 
 class Publisher:
@@ -87,11 +89,33 @@ class Publisher:
         connections.close_all()
 
 
+class Direct:
+    """What ``servers.write_all`` needs to see of a response; it belongs to one connection of a client."""
+
+    disconnected = response_complete = False
+
+    def __init__(self, client):
+        self.client = client
+        self.flow = self.transport = self
+
+    @property
+    def write_paused(self):
+        return self.client.blocked is not None
+
+    def write(self, chunk):
+        assert self.client.direct is self, "written to a connection that is gone"
+        size, _, rest = chunk.partition(b"\r\n")
+        assert len(rest) == int(size, 16) + 2
+        assert self.client.write(rest[:-2]) is None
+
+
 class Client:
     """What one browser has seen, over all its connections."""
 
-    def __init__(self, world, channels):
+    def __init__(self, world, channels, is_direct):
         self.world = world
+        self.is_direct = is_direct
+        self.direct = None
         self.driver = None
         self.channels = channels
         self.sending = False
@@ -112,7 +136,8 @@ class Client:
         self.ended = False
         self.driver = ChannelDriver(Subscription(self.channels), name="property", last_event_id=self.cursor)
         await self.driver.begin()
-        self.driver.attach(self.write, self.end)
+        self.direct = Direct(self) if self.is_direct else None
+        self.driver.attach(self.write, self.end, self.direct)
 
     def write(self, frame):
         assert not self.sending, "two sends at once"
@@ -159,7 +184,7 @@ class Client:
         self.unblock()
         self.driver.cancel()
         await self.driver.wait_closed(DEADLINE_SECONDS)
-        self.driver = None
+        self.driver = self.direct = None
         self.check()
 
     def block(self):
@@ -178,7 +203,7 @@ class World:
     def __init__(self, make_broker, alias, publishers):
         self.broker = make_broker()
         self.publishers = [Publisher(self.broker, alias) for _ in range(publishers)]
-        self.clients = [Client(self, channels) for channels in SETS]
+        self.clients = [Client(self, *each) for each in zip(SETS, DIRECT, strict=True)]
         self.truth = []  # (offset, channel, event, data)
         self.seen = 0
         self.pruned = set()
