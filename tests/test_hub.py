@@ -70,26 +70,58 @@ async def test_a_stream_that_fails_takes_no_other_with_it():
             await bad.over.wait()
 
 
-async def test_a_cursor_of_an_epoch_that_the_hub_has_not_learnt_yet(monkeypatch):
+@pytest.fixture
+def behind(monkeypatch):
+    """Return a function that lets the hub fall behind, and returns one that lets it go on."""
+
+    def hold():
+        held, take = [], Hub._take
+        monkeypatch.setattr(Hub, "_take", lambda self, piece: held.append((self, piece)))
+
+        def release():
+            monkeypatch.setattr(Hub, "_take", take)
+            for arguments in held:
+                take(*arguments)
+
+        return release
+
+    return hold
+
+
+async def test_a_cursor_of_an_epoch_that_the_hub_has_not_learnt_yet(behind):
     """A client that comes from a process that knows of it already is not reset."""
     async with Client() as first:
         await first.take(1)
-        held = []
-        take = Hub._take
-        monkeypatch.setattr(Hub, "_take", lambda self, piece: held.append((self, piece)))
+        release = behind()
         epoch = broker("default").new_epoch()
         second = Client(last_event_id=f"{epoch}-0")
         entering = asyncio.ensure_future(second.__aenter__())
         done, _ = await asyncio.wait({entering}, timeout=0.1)
         assert not done
-        monkeypatch.setattr(Hub, "_take", take)
-        for arguments in held:
-            take(*arguments)
+        release()
         await entering
         send_event("c", "after")
         assert [(event.event, event.data) for event in await second.take(1)] == [("message", "after")]
         assert [event.event for event in await first.take(3)] == ["ready", "reset", "message"]
         second.driver.cancel()
+
+
+async def test_a_cursor_that_the_hub_has_not_reached_yet(behind):
+    """A client that comes from a process that is ahead waits for this one, and gets nothing twice."""
+    async with Client() as first:
+        await first.take(1)
+        release = behind()
+        send_event("c", "seen elsewhere")
+        head = await broker("default").head()
+        async with Client(last_event_id=str(head)) as second:
+            for _ in range(10):  # it neither spins nor goes live
+                await asyncio.sleep(0)
+            assert not second.driver.is_live
+            send_event("c", "after")
+            await asyncio.sleep(0.05)
+            release()
+            assert [event.data for event in await second.take(1)] == ["after"]
+            assert [event.data for event in await first.take(3)] == ["{}", "seen elsewhere", "after"]
 
 
 async def test_a_client_that_comes_as_the_hub_stops_has_a_hub():
