@@ -21,6 +21,7 @@ from .transactions import open_transaction
 __all__ = ["MemoryBroker", "clear"]
 
 DEFAULT_KEEP = 1000
+NEWEST = 1000
 
 
 class _Log:
@@ -34,6 +35,8 @@ class _Log:
         self.epoch = f"m{secrets.token_hex(4)}"
         self.head = 0
         self.channels: dict[str, deque[tuple[float, LoggedEvent]]] = {}
+        # Those of all channels, without a gap in their offsets: a tail does not look through all channels.
+        self.newest: deque[LoggedEvent] = deque(maxlen=NEWEST)
         self.floors: dict[str, int] = {}
         self.wakes: set[Callable[[], None]] = set()
 
@@ -54,7 +57,9 @@ class MemoryBroker(Broker):
 
     @property
     def _log(self) -> _Log:
-        return _logs.setdefault(self.alias, _Log())
+        if self.alias not in _logs:
+            _logs.setdefault(self.alias, _Log())
+        return _logs[self.alias]
 
     def append(self, events: Sequence[OutgoingEvent], *, on_commit: bool = True) -> None:
         alias = open_transaction() if on_commit else None
@@ -70,7 +75,9 @@ class MemoryBroker(Broker):
             for event in events:
                 log.head += 1
                 kept = log.channels.setdefault(event.channel, deque())
-                kept.append((now, LoggedEvent(log.head, *event)))
+                logged = LoggedEvent(log.head, *event)
+                kept.append((now, logged))
+                log.newest.append(logged)
                 if len(kept) > keep:
                     log.floors[event.channel] = kept.popleft()[1].offset
             wakes = list(log.wakes)
@@ -138,6 +145,12 @@ class MemoryBroker(Broker):
         with log.lock:
             if cursor.epoch != log.epoch:
                 return Events([], log.head, log.head, log.epoch)
+            if cursor.offset >= log.head:
+                return Events([], cursor.offset, log.head, log.epoch)
+            first = log.newest[0].offset if log.newest else log.head + 1
+            if cursor.offset >= first - 1:
+                newer = list(itertools.islice(log.newest, cursor.offset + 1 - first, None))
+                return _piece(newer, cursor.offset, log.head, log.epoch)
             after = max([cursor.offset, *log.floors.values()])
             found = sorted(event for kept in log.channels.values() for event in _newer(kept, after))
             return _piece(found, after, log.head, log.epoch)
@@ -157,6 +170,7 @@ class MemoryBroker(Broker):
         seconds = self.options.get("retention_seconds", 86_400) if older_than is None else older_than
         keep = self.options.get("keep", DEFAULT_KEEP) if keep is None else keep
         with log.lock:
+            log.newest.clear()
             for channel, kept in list(log.channels.items()):
                 while kept and (len(kept) > keep or kept[0][0] < time.time() - seconds):
                     log.floors[channel] = kept.popleft()[1].offset
