@@ -1,12 +1,13 @@
 """The hub and its ring, moment by moment."""
 
 import asyncio
+import time
 
 import pytest
 from django.test import override_settings
 
 from serversent import ServerSentEvent, Subscription, send_event
-from serversent.brokers import broker, memory
+from serversent.brokers import Events, LoggedEvent, broker, memory
 from serversent.event import EventParser
 from serversent.hub import Hub, hub, stop_hubs
 from serversent.ring import OVERHEAD_BYTES, Ring
@@ -21,6 +22,9 @@ def memory_broker():
     backend = {"default": {"BACKEND": "serversent.brokers.memory.MemoryBroker"}}
     with override_settings(SERVERSENT={"BROKERS": backend}):
         yield
+
+
+TAKE = Hub._take
 
 
 class Client:
@@ -124,6 +128,26 @@ async def test_a_cursor_that_the_hub_has_not_reached_yet(behind):
             assert [event.data for event in await first.take(3)] == ["{}", "seen elsewhere", "after"]
 
 
+async def test_what_was_pruned_before_the_hub_read_it_is_a_reset_of_live_streams(behind):
+    async with Client() as client, Client("quiet") as quiet:
+        await client.take(1)
+        await quiet.take(1)
+        behind()  # for good
+        send_event("c", 1)
+        send_event("c", 2)
+        send_event("c", 3)
+        broker("default").prune(keep=1)
+        await asyncio.sleep(0.05)
+        monitored = hub("default")
+        here = monitored.cursor
+        newest = LoggedEvent(here.offset + 3, "c", "message", "3")
+        TAKE(monitored, Events([newest], here.offset + 2, here.offset + 3, here.epoch))
+        assert (await client.take(2))[1].event == "reset"
+        send_event("quiet", "x")
+        TAKE(monitored, await broker("default").read(["quiet"], here.offset + 3, here.offset + 4))
+        assert [event.event for event in await quiet.take(2)] == ["ready", "message"]
+
+
 async def test_a_client_that_comes_as_the_hub_stops_has_a_hub():
     async with Client() as first:
         await first.take(1)
@@ -145,6 +169,58 @@ async def test_events_of_one_turn_are_one_write():
             send_event("c", number)
         await client.take(11)
         assert client.writes - before == 1
+
+
+async def test_what_comes_during_a_slow_push_is_joined():
+    """Under load each stream is written to less often; a single event waits for nothing."""
+
+    async def publish(count):
+        for number in range(count):
+            send_event("c", number)
+            await asyncio.sleep(0.001)
+
+    async with Client() as client:
+        await client.take(1)
+        write = client.driver._write
+
+        def slow(frame):
+            time.sleep(0.01)
+            return write(frame)
+
+        client.driver._write = slow
+        client.writes = 0
+        await publish(100)
+        assert [event.data for event in (await client.take(101))[1:]] == [str(number) for number in range(100)]
+        # A push of 10 ms, a pause of 10 ms in which about ten events come, and so on.
+        assert client.writes < 50
+
+
+async def test_events_of_a_log_that_is_replaced_while_it_is_read(monkeypatch):
+    """What was read from one log is not sent under the name of the other."""
+    async with Client() as first:
+        await first.take(1)
+        before = hub("default").cursor
+        for number in range(3):
+            send_event("c", number)
+        await first.take(4)
+        monkeypatch.setattr(Ring, "read", lambda *arguments: None)  # all from the log
+        read, reading, go_on = memory.MemoryBroker.read, asyncio.Event(), asyncio.Event()
+
+        async def slow_read(self, *arguments):
+            page = await read(self, *arguments)
+            reading.set()
+            await go_on.wait()
+            return page
+
+        monkeypatch.setattr(memory.MemoryBroker, "read", slow_read)
+        async with Client(last_event_id=str(before)) as second:
+            await reading.wait()
+            epoch = broker("default").new_epoch()
+            while hub("default").cursor.epoch != epoch:
+                await asyncio.sleep(0.001)
+            go_on.set()
+            (reset,) = await second.take(1)
+            assert (reset.event, reset.id) == ("reset", str(hub("default").cursor))
 
 
 async def test_an_initial_state_of_several_events_has_one_cursor():

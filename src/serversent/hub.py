@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 import weakref
 from collections.abc import Iterable
 from typing import Any, Protocol
@@ -178,7 +179,12 @@ class Hub:
                 async with contextlib.aclosing(self._broker.tail(self._cursor)) as tail:  # type: ignore[type-var]
                     async for piece in tail:
                         backoff = 0.0
+                        began = time.monotonic()
                         self._take(piece)
+                        # Under load the next piece waits as long as this one took, grows meanwhile, and costs each
+                        # stream one write, however many events are in it. After a silence nothing waits.
+                        await asyncio.sleep(0)  # uvloop writes at the end of the turn
+                        await asyncio.sleep(time.monotonic() - began)
             except Exception:
                 backoff = min(MAX_BACKOFF_SECONDS, backoff * 2 or 0.1)
                 logger.exception("The tail of broker %r failed; it starts again in %.1f s", self.alias, backoff)
