@@ -126,6 +126,8 @@ def test_published_by_psql(database, server):
         database.sql("INSERT INTO serversent_outbox (channel, data) VALUES ('psql', 'called')")
         database.sql("CALL serversent_number()")
         assert stream.next().data == "called"
+        database.sql("CALL serversent_send('psql', 'kind', 'in one call')")
+        assert stream.next().data == "in one call"
     assert "was left out" in server.log
 
 
