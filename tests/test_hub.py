@@ -8,11 +8,10 @@ from django.test import override_settings
 
 from serversent import ServerSentEvent, Subscription, send_event
 from serversent.brokers import Events, LoggedEvent, broker, memory
-from serversent.event import EventParser
-from serversent.hub import Hub, hub, stop_hubs
+from serversent.hub import Hub, hub
 from serversent.ring import OVERHEAD_BYTES, Ring
-from serversent.subscribe import ChannelDriver
 
+from .channel_client import Client
 from .waiting import DEADLINE_SECONDS
 
 
@@ -25,37 +24,6 @@ def memory_broker():
 
 
 TAKE = Hub._take
-
-
-class Client:
-    def __init__(self, subscription="c", last_event_id=""):
-        if not isinstance(subscription, Subscription):
-            subscription = Subscription(subscription)
-        self.driver = ChannelDriver(subscription, name="test", last_event_id=last_event_id)
-        self.events = []
-        self.writes = 0
-        self.parser = EventParser()
-        self.over = asyncio.Event()
-
-    async def __aenter__(self):
-        await self.driver.begin()
-        self.driver.attach(self.write, lambda _: self.over.set())
-        return self
-
-    async def __aexit__(self, *error):
-        self.driver.cancel()
-        await self.driver.wait_closed(DEADLINE_SECONDS)
-        await stop_hubs()
-
-    def write(self, frame):
-        self.writes += 1
-        self.events += self.parser.feed(frame)
-
-    async def take(self, count):
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            while len(self.events) < count:
-                await asyncio.sleep(0.001)
-        return self.events
 
 
 async def test_a_stream_that_fails_takes_no_other_with_it():

@@ -1,6 +1,7 @@
 """Open streams: one ``Connection`` for each open HTTP response, and the set of them that one event loop serves."""
 
 import asyncio
+import contextvars
 import logging
 import random
 import time
@@ -237,7 +238,9 @@ class OpenConnections:
             connection.drain()
 
     def _look_later(self) -> None:
-        self._timer = self._loop.call_later(min(1.0, setting("HEARTBEAT_SECONDS") / 4), self._look)
+        seconds = min(1.0, setting("HEARTBEAT_SECONDS") / 4)
+        # In no context: that of the request which happened to be first would be kept for good.
+        self._timer = self._loop.call_later(seconds, self._look, context=contextvars.Context())
 
     def _look(self) -> None:
         now, seconds = time.monotonic(), setting("HEARTBEAT_SECONDS")

@@ -6,12 +6,13 @@ the log, at its own pace.
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import random
 import time
 import weakref
-from collections.abc import Iterable
-from typing import Any, Protocol
+from collections.abc import Coroutine, Iterable
+from typing import Any, Protocol, TypeVar
 
 from .brokers import Broker, Events, LoggedEvent, new_broker
 from .conf import setting
@@ -35,6 +36,7 @@ MAX_BACKOFF_SECONDS = 10.0
 CHUNK_BYTES = 256 * 1024
 
 Frames = list[tuple[int, bytes]]
+T = TypeVar("T")
 
 
 class Subscriber(Protocol):
@@ -58,7 +60,7 @@ class Subscriber(Protocol):
 class Group:
     """All streams with the same set of channels: what they get is joined once, and written to all that are live."""
 
-    __slots__ = ("channels", "direct", "live", "new", "subscribers", "writes")
+    __slots__ = ("channels", "direct", "is_open", "live", "new", "subscribers", "writes")
 
     def __init__(self, channels: frozenset[str]) -> None:
         self.channels = channels
@@ -67,6 +69,7 @@ class Group:
         self.live: set[Subscriber] = set()  # the other live ones
         self.new: list[bytes] = []
         self.writes = 0
+        self.is_open = False  # it is known that not all channels are closed where the hub stands
 
     def go_live(self, subscriber: Subscriber) -> None:
         """Push to it from here on. Its position is the hub's, and stays so while it is live."""
@@ -106,10 +109,11 @@ class Hub:
         self._cursor = Cursor("", 0)
         self._groups: dict[frozenset[str], Group] = {}
         self._by_channel: dict[str, set[Group]] = {}
-        self._starting: asyncio.Future[None] | None = None
+        self._starting: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._reads: dict[Any, asyncio.Future[Any]] = {}
         self._stopping: asyncio.TimerHandle | None = None
+        self._awaited = 0  # those who wait for the start
         self._moved: asyncio.Future[None] | None = None
 
     @property
@@ -121,31 +125,41 @@ class Hub:
 
     async def start(self) -> None:
         """Return when the tail runs. Join at once: an unused hub stops. Raises ``BrokerUnavailable``."""
-        if self._starting is None:
-            self._starting = asyncio.ensure_future(self._start())
-            self._starting.add_done_callback(_retrieve)
-        await asyncio.shield(self._starting)
+        if self._tasks:
+            return
+        self._awaited += 1
+        try:
+            while not self._tasks:
+                if self._starting is None:
+                    self._starting = _in_no_context(self._start())
+                starting = self._starting
+                await asyncio.wait({starting})
+                if not starting.cancelled():  # by a stop; then begin again
+                    starting.result()
+        finally:
+            self._awaited -= 1
+            self._stop_if_unused()
 
     async def _start(self) -> None:
         try:
             head = await self._broker.head()
             recent = await self._broker.recent(head.offset, setting("REPLAY_BYTES"))
-        except BaseException:
+        except Exception:
             self._starting = None  # the next one tries again
             raise
         self._cursor = head
         self._ring.clear(recent.after)
         self._hold(recent.events)
-        loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._run()), loop.create_task(self._maintain())]
+        self._tasks = [_in_no_context(self._run()), _in_no_context(self._maintain())]
         self._stop_if_unused()
 
     def _stop_if_unused(self) -> None:
         if self._stopping is not None:
             self._stopping.cancel()
         self._stopping = None
-        if not self._groups:
-            self._stopping = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._stop)
+        if self._tasks and not self._groups and not self._awaited:
+            loop = asyncio.get_running_loop()
+            self._stopping = loop.call_later(LINGER_SECONDS, self._stop, context=contextvars.Context())
 
     def _stop(self) -> None:
         closing = asyncio.get_running_loop().create_task(self._close(*self._detach()))
@@ -153,15 +167,24 @@ class Hub:
         closing.add_done_callback(_closing.discard)
 
     async def stop(self) -> None:
-        """Stop reading, and give back what that took. The next ``start()`` begins anew."""
+        """Stop reading, and give back what that took. Streams that are still there start it again."""
         await self._close(*self._detach())
 
     def _detach(self) -> tuple[list[asyncio.Task[None]], Broker]:
         """Forget what runs, at once: who joins a turn of the loop later must not be left with it."""
-        self._stopping = self._starting = None
+        for group in list(self._groups.values()):  # first: they are where the cursor is now
+            for subscriber in list(group.subscribers):
+                subscriber.catch_up()
+        if self._stopping is not None:
+            self._stopping.cancel()
+        starting, self._stopping, self._starting = self._starting, None, None
         tasks, self._tasks = self._tasks, []
+        if starting is not None and not starting.done():
+            tasks = [starting, *tasks]
         broker, self._broker = self._broker, new_broker(self.alias)
         self._ring.clear(self._cursor.offset)
+        self._reads = {}
+        self._wake_waiting()
         return tasks, broker
 
     @staticmethod
@@ -226,10 +249,15 @@ class Hub:
         self._stop_if_unused()
 
     async def moved(self) -> None:
-        """Wait for the next piece of the log."""
+        """Wait for the next piece of the log, or the end of the tail."""
         if self._moved is None:
             self._moved = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._moved)
+
+    def _wake_waiting(self) -> None:
+        moved, self._moved = self._moved, None
+        if moved is not None:
+            moved.set_result(None)
 
     # What is new. From the ring to the last push there is no await, so nobody sees one without the other.
 
@@ -244,13 +272,12 @@ class Hub:
             frames = self._hold(piece.events)
             self._cursor = piece.cursor
             self._push(piece.events, frames)
-        moved, self._moved = self._moved, None
-        if moved is not None:
-            moved.set_result(None)
+        self._wake_waiting()
 
     def _begin_anew(self, piece: Events) -> None:
         # First, while the cursor is still the one that the live streams are at.
         for group in list(self._groups.values()):
+            group.is_open = False
             for subscriber in list(group.subscribers):
                 subscriber.catch_up()
         self._cursor = piece.cursor
@@ -275,6 +302,7 @@ class Hub:
         for group, closed in touched.items():
             group.push()
             if closed:
+                group.is_open = False
                 for subscriber in list(group.subscribers):
                     subscriber.check_closed()
 
@@ -291,14 +319,22 @@ class Hub:
     # What was before.
 
     async def head(self) -> Cursor:
-        """Return the log's own head, which the hub may be behind."""
+        """Return the log's own head, which the hub may be behind. It may have been asked for by somebody before."""
         head: Cursor = await self._once("head", self._broker.head)
         return head
 
-    async def closed(self, channels: frozenset[str]) -> bool:
-        """Whether every one of the channels is closed."""
-        closed: set[str] = await self._once(("closed", channels), lambda: self._broker.closed(channels))
-        return closed >= channels
+    async def all_closed(self, group: Group, position: int) -> bool:
+        """Whether every channel of a group is closed, as of an offset: later events may close or open them."""
+        if group.is_open:
+            return False
+        here, channels = self._cursor, group.channels
+        read = self._once(("closed", channels, position), lambda: self._broker.closed(channels, position))
+        closed: set[str] = await read
+        if closed >= channels:
+            return True
+        # What is known of where the hub stands holds until it pushes an end.
+        group.is_open = self._cursor.epoch == here.epoch and self._cursor.offset == position
+        return False
 
     async def read(self, channels: frozenset[str], after: int | None) -> tuple[Frames, int]:
         """Return the first frames after an offset, and the offset up to which that is all. The ring is asked first.
@@ -309,7 +345,9 @@ class Hub:
         held = None if after is None else self.held(channels, after)
         if held is not None:
             return held
-        read = self._once(("read", channels, after, upto), lambda: self._read_log(channels, after, upto))
+        read = self._once(
+            ("read", self._cursor.epoch, channels, after, upto), lambda: self._read_log(channels, after, upto)
+        )
         frames: tuple[Frames, int] = await read
         return frames
 
@@ -327,12 +365,19 @@ class Hub:
 
     async def _once(self, key: Any, call: Any) -> Any:
         """Make a read that others wait for already together with them."""
-        reading = self._reads.get(key)
+        reads = self._reads
+        reading = reads.get(key)
         if reading is None:
-            reading = self._reads[key] = asyncio.ensure_future(call())
-            reading.add_done_callback(_retrieve)
-            reading.add_done_callback(lambda _: self._reads.pop(key, None))
+            reading = reads[key] = _in_no_context(call())
+            reading.add_done_callback(lambda _: reads.pop(key, None))
         return await asyncio.shield(reading)
+
+
+def _in_no_context(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Start a task of the hub's own: the context of the request that happened to be first is none of its business."""
+    task = asyncio.get_running_loop().create_task(coroutine, context=contextvars.Context())
+    task.add_done_callback(_retrieve)
+    return task
 
 
 def _retrieve(done: asyncio.Future[Any]) -> None:

@@ -164,7 +164,7 @@ class EventStreamResponse(StreamingHttpResponse):
                 if waiting.done():
                     frame, waiting = waiting.result(), None
                     yield frame
-                elif self._polled and isinstance(driver, ChannelDriver) and driver.is_live:
+                elif self._polled and isinstance(driver, ChannelDriver) and driver.is_live and slot.empty():
                     return
                 elif not ended.done():
                     yield b"" if self._polled else driver.heartbeat()

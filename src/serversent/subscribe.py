@@ -46,7 +46,7 @@ class ChannelDriver:
         "_group",
         "_hub",
         "_last_event_id",
-        "_noted_end",
+        "_may_be_closed",
         "_on_end",
         "_over",
         "_position",
@@ -72,10 +72,10 @@ class ChannelDriver:
         self._group: Group | None = None  # set while it is joined
         self._last_event_id = last_event_id
         self._epoch = ""
-        # The last offset that was handed to ``write``; ``None``: what is kept comes first, from the oldest on.
+        # While it is not live: the last offset that was handed to ``write``; ``None``: all that is kept comes first.
         self._position: int | None = 0
         self._greeting = ""  # "ready" or "reset", until it was sent
-        self._noted_end = False  # a channel was closed somewhere before the position
+        self._may_be_closed = True  # so all channels may be, where it stands or before
         self._over = False
         self._task: asyncio.Task[None] | None = None  # set while catching up, or while a write waits
         self._write: Write | None = None
@@ -97,7 +97,6 @@ class ChannelDriver:
     async def _find_position(self, last_event_id: str) -> None:
         if not last_event_id:
             self._begin_at_head("ready")
-            self._noted_end = self._position is not None and await self._hub.closed(self._channels)
             return
         cursor = Cursor.parse(last_event_id)
         if cursor is None or not await self._is_known(cursor):
@@ -109,9 +108,12 @@ class ChannelDriver:
         here = self._hub.cursor
         if cursor.epoch == here.epoch and cursor.offset <= here.offset:
             return True
-        # Another process may be ahead of this one's hub.
-        head = await self._hub.head()
-        if cursor.epoch != head.epoch or cursor.offset > head.offset:
+        # Another process may be ahead of this one's hub. The first answer may be to a question from before the cursor.
+        for _ in range(2):
+            head = await self._hub.head()
+            if cursor.epoch == head.epoch and cursor.offset <= head.offset:
+                break
+        else:
             return False
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(EPOCH_SECONDS):
@@ -145,11 +147,11 @@ class ChannelDriver:
             self._start(None)
 
     def check_closed(self) -> None:
-        self._noted_end = True
+        self._may_be_closed = True
         self.catch_up()
 
     def writes(self) -> int:
-        return 0 if self._group is None else self._group.writes
+        return self._group.writes if self.is_live and self._group is not None else 0
 
     def heartbeat(self) -> bytes:
         """Return a comment; with the cursor, if all up to it was sent."""
@@ -208,7 +210,11 @@ class ChannelDriver:
             if pause is not None:
                 await pause
             while not self._over:
+                if self._greeting:  # an error of the initial state is none of the broker's
+                    await self._greet()
+                    continue
                 try:
+                    await self._hub.start()
                     if await self._step():
                         self._go_live()
                         return
@@ -223,9 +229,6 @@ class ChannelDriver:
 
     async def _step(self) -> bool:
         """Take one step towards the hub's position. True: it is reached, and everything up to it was sent."""
-        if self._greeting:
-            await self._greet()
-            return False
         here = self._hub.cursor
         if self._epoch != here.epoch:
             self._begin_at_head("reset")
@@ -234,8 +237,8 @@ class ChannelDriver:
             await self._hub.moved()
             return False
         if self._position == here.offset:
-            if self._noted_end:
-                await self._end_if_closed()
+            if self._may_be_closed:
+                await self._end_if_closed(here.offset)
                 return False
             return True
         try:
@@ -255,7 +258,7 @@ class ChannelDriver:
         size = 0
         for number, (offset, frame) in enumerate(frames, 1):
             if frame is END_FRAME:
-                self._noted_end = True
+                self._may_be_closed = True
             else:
                 piece.append(frame)
                 size += len(frame)
@@ -269,12 +272,10 @@ class ChannelDriver:
         if piece and not self._over and (pause := self._write(piece)) is not None:  # type: ignore[misc]
             await pause
 
-    async def _end_if_closed(self) -> None:
-        closed = await self._hub.closed(self._channels)
-        if self._position is None or (held := self._hub.held(self._channels, self._position)) is None or held[0]:
-            return  # something came meanwhile; it goes first, and may have opened a channel again
-        self._noted_end = False
-        if closed:
+    async def _end_if_closed(self, position: int) -> None:
+        self._may_be_closed = False  # before the answer: what is closed meanwhile is another question
+        group = self._group
+        if group is not None and await self._hub.all_closed(group, position):
             await self._write_now(END_FRAME)
             self.end()
 

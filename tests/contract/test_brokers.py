@@ -252,7 +252,7 @@ async def test_a_channel_is_closed_by_its_newest_event(broker):
     await send(broker, "{}", event="end")
     await send(broker, "{}", channel="b", event="end")
     await send(broker, "again", channel="b")
-    assert await broker.closed(["a", "b", "c"]) == {"a"}
+    assert await broker.closed(["a", "b", "c"], FAR) == {"a"}
 
 
 async def test_stats(broker):

@@ -101,3 +101,17 @@ def test_a_transaction_is_not_cut_by_a_pause(server):
     with server.open("/transaction/") as stream:
         assert [event.data for event in stream.take(2)] == ["1", "1"]
         assert stream.next().event == "end"
+
+
+def test_psycopg_2(server_folder, postgresql_settings):
+    """It has no way to wait for NOTIFY that would be worth a dependency: events are polled for."""
+    environment = {"TEST_DATABASE": json.dumps(postgresql_settings), "TEST_WITHOUT": "psycopg"}
+    with (
+        serve("uvicorn-httptools", server_folder, environment=environment) as server,
+        server.open("/channels/?channel=psycopg2") as stream,
+    ):
+        assert stream.next().event == "ready"
+        for number in range(3):
+            assert server.get(f"/send/?channel=psycopg2&data={number}").status == 200
+            assert stream.next().data == str(number)
+        assert "Traceback" not in server.log

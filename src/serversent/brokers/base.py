@@ -96,8 +96,8 @@ class Broker(ABC):
         """
 
     @abstractmethod
-    async def closed(self, channels: Collection[str]) -> set[str]:
-        """Return those of ``channels`` whose newest event is their end."""
+    async def closed(self, channels: Collection[str], upto: int) -> set[str]:
+        """Return those of ``channels`` whose newest event up to an offset is their end."""
 
     @abstractmethod
     def prune(self, older_than: float | None = None, keep: int | None = None) -> int:

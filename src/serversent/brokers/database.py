@@ -30,7 +30,7 @@ from ..cursors import Cursor
 from ..errors import BrokerUnavailable
 from . import log
 from .base import Broker, Events, OutgoingEvent
-from .numbering import Unnumbered, number, pending, send_at_once, sends_at_once
+from .numbering import Unnumbered, can_number, number, pending, send_at_once
 from .pages import read_channels
 from .pruning import is_needed, prune
 from .session import Session, own_connection, sql
@@ -91,12 +91,12 @@ class DatabaseBroker(Broker):
             transaction.on_commit(lambda: self._append_with(connections[self.database], events), using=other)
 
     def _append_with(self, connection: BaseDatabaseWrapper, events: Sequence[OutgoingEvent]) -> None:
-        if len(events) == 1 and sends_at_once(connection):
-            with self._errors(), self._stored(Unnumbered):
-                send_at_once(connection, events[0])
-            self._committed()
-            return
         with self._errors():
+            if len(events) == 1 and connection.vendor == "postgresql" and can_number(connection):
+                with self._stored(Unnumbered):
+                    send_at_once(connection, events[0])
+                self._committed()
+                return
             _insert(connection, events)
         if not (connection.in_atomic_block or connection.get_autocommit()):
             return  # a transaction by hand, whose commit Django tells nobody of: a hub finds the events
@@ -125,8 +125,8 @@ class DatabaseBroker(Broker):
 
     def _number_committed(self) -> None:
         connection = connections[self.database]
-        if connection.get_autocommit():
-            with self._stored():
+        with self._stored():
+            if can_number(connection):
                 number(connection)
         self._committed()
 
@@ -175,20 +175,21 @@ class DatabaseBroker(Broker):
     async def recent(self, upto: int, size: int) -> Events:
         return await self._read(log.read_recent, upto, size)
 
-    async def closed(self, channels: Collection[str]) -> set[str]:
-        return await self._read(log.closed_channels, channels)
+    async def closed(self, channels: Collection[str], upto: int) -> set[str]:
+        return await self._read(log.closed_channels, channels, upto)
 
     async def _read(self, fn: Callable[Concatenate[BaseDatabaseWrapper, P], T], /, *args: P.args, **kw: P.kwargs) -> T:
         if self._readers is None:
             self._readers = asyncio.LifoQueue()
             for _ in range(READERS):
                 self._readers.put_nowait(self._session())
-        session = await self._readers.get()
+        readers = self._readers  # they may be closed, and others opened, before this one is through
+        session = await readers.get()
         try:
             with self._errors():
                 return await session.run(fn, *args, **kw)
         finally:
-            self._readers.put_nowait(session)
+            readers.put_nowait(session)
 
     def _session(self) -> Session:
         session = Session(self.database)
@@ -341,7 +342,7 @@ def _next(connection: BaseDatabaseWrapper, wakeup: Wakeup, after: Cursor) -> Eve
     piece = log.read_all(connection, after)
     if piece.cursor == after:
         if not wakeup.wait(connection) and pending(connection):
-            number(connection)
+            _number(connection)
         piece = log.read_all(connection, after)
     return piece
 
@@ -349,9 +350,17 @@ def _next(connection: BaseDatabaseWrapper, wakeup: Wakeup, after: Cursor) -> Eve
 def _numbered_head(connection: BaseDatabaseWrapper) -> Cursor:
     cursor = log.head(connection)  # makes the log's row, without which nobody gets the lock on MariaDB
     if pending(connection):
-        number(connection)
+        _number(connection)
         cursor = log.head(connection)
     return cursor
+
+
+def _number(connection: BaseDatabaseWrapper) -> None:
+    """Number what others have left. Who may only read, reads on all the same."""
+    try:
+        number(connection)
+    except (InternalError, ProgrammingError, Unnumbered) as error:
+        logger.warning("Events in the outbox of %r cannot be numbered: %s", connection.alias, error)
 
 
 def _prune_if_needed(connection: BaseDatabaseWrapper, seconds: float, keep: int | None) -> None:

@@ -146,13 +146,13 @@ def read_recent(connection: BaseDatabaseWrapper, upto: int, size: int) -> Events
     return Events([event for event in events if event.offset > after], after, upto)
 
 
-def closed_channels(connection: BaseDatabaseWrapper, channels: Collection[str]) -> set[str]:
-    """Return those whose newest event is their end."""
+def closed_channels(connection: BaseDatabaseWrapper, channels: Collection[str], upto: int) -> set[str]:
+    """Return those whose newest event up to an offset is their end."""
     found: list[tuple[Any, ...]] = []
     for names in groups_of(channels):
         newest = " UNION ALL ".join(
             f"SELECT * FROM (SELECT channel, event FROM serversent_event {by_channel(connection)} WHERE channel = %s "
-            f"ORDER BY id DESC LIMIT 1) AS c{number}"
+            f"AND id <= {upto:d} ORDER BY id DESC LIMIT 1) AS c{number}"
             for number in range(len(names))
         )
         found += sql(connection, newest, names)

@@ -155,12 +155,10 @@ class MemoryBroker(Broker):
             found = sorted(event for kept in log.channels.values() for event in _newer(kept, after))
             return _piece(found, after, log.head, log.epoch)
 
-    async def closed(self, channels: Collection[str]) -> set[str]:
+    async def closed(self, channels: Collection[str], upto: int) -> set[str]:
         log = self._log
         with log.lock:
-            return {
-                channel for channel in channels if (kept := log.channels.get(channel)) and kept[-1][1].event == "end"
-            }
+            return {channel for channel in channels if _ends(log.channels.get(channel), upto)}
 
     async def maintain(self) -> None:
         self.prune()
@@ -204,6 +202,11 @@ def _newer(kept: deque[tuple[float, LoggedEvent]] | None, offset: int) -> Iterat
     if kept:
         start = bisect.bisect_right(kept, offset, key=lambda entry: entry[1].offset)
         yield from (event for _, event in itertools.islice(kept, start, None))
+
+
+def _ends(kept: deque[tuple[float, LoggedEvent]] | None, upto: int) -> bool:
+    newest = next((event for _, event in reversed(kept or ()) if event.offset <= upto), None)
+    return newest is not None and newest.event == "end"
 
 
 def _piece(events: list[LoggedEvent], after: int, upto: int, epoch: str) -> Events:

@@ -13,7 +13,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from .base import OutgoingEvent
 from .session import sql
 
-__all__ = ["Unnumbered", "number", "pending", "send_at_once", "sends_at_once"]
+__all__ = ["Unnumbered", "can_number", "number", "pending", "send_at_once"]
 
 
 def number(connection: BaseDatabaseWrapper) -> None:
@@ -24,9 +24,14 @@ def number(connection: BaseDatabaseWrapper) -> None:
         sql(connection, _MARIADB)
 
 
-def sends_at_once(connection: BaseDatabaseWrapper) -> bool:
-    """Whether ``send_at_once`` can be used."""
-    return connection.vendor == "postgresql" and connection.get_autocommit() and not connection.in_atomic_block
+def can_number(connection: BaseDatabaseWrapper) -> bool:
+    """Whether this connection is outside of any transaction, one that was begun by hand included."""
+    if connection.in_atomic_block or not connection.get_autocommit():
+        return False
+    if connection.vendor != "postgresql":
+        return True
+    status: int = connection.connection.info.transaction_status
+    return status == 0  # IDLE, of psycopg 3 and 2
 
 
 def send_at_once(connection: BaseDatabaseWrapper, event: OutgoingEvent) -> None:

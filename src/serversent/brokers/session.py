@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from django.db import Error as DatabaseError
-from django.db import connections
+from django.db import InterfaceError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..threads import StreamThread
@@ -32,10 +32,13 @@ class Session:
     def __init__(self, alias: str) -> None:
         self._connection = own_connection(alias)
         self._thread = StreamThread(None)
+        self._closed = False
 
     async def run(
         self, fn: Callable[Concatenate[BaseDatabaseWrapper, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
+        if self._closed:
+            raise InterfaceError("the connection was closed, because nobody listens any more")
         call = functools.partial(self._run, functools.partial(fn, self._connection, *args, **kwargs))
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)  # type: ignore[arg-type]
 
@@ -60,6 +63,7 @@ class Session:
 
     def close(self) -> None:
         """Close the connection, when what runs is done. Returns at once."""
+        self._closed = True
         with contextlib.suppress(RuntimeError):  # closed before, or no thread can be started any more
             self._thread.submit(self._close)
         self._thread.shutdown()

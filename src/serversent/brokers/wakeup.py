@@ -6,6 +6,7 @@ import time
 import weakref
 from typing import Any
 
+from django.db import InternalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from .session import own_connection, sql
@@ -58,13 +59,19 @@ class Wakeup:
             self._version = _data_version(connection)
         elif connection.vendor == "postgresql":
             connection.ensure_connection()
-            if self._listening is not connection.connection and hasattr(connection.connection, "notifies"):
+            # psycopg 2 has a list of that name.
+            can_hear = callable(getattr(connection.connection, "notifies", None))
+            if can_hear and self._listening is not connection.connection:
                 self._listen(connection)
 
     def _listen(self, connection: BaseDatabaseWrapper) -> None:
-        """Say LISTEN, and try it: through a pooler in transaction mode, or on a standby, nothing is ever heard."""
-        sql(connection, "LISTEN serversent")
+        """Say LISTEN, and try it: through a pooler in transaction mode nothing is ever heard."""
         self._listening = connection.connection
+        try:
+            sql(connection, "LISTEN serversent")
+        except InternalError:
+            self._deafen("refuses LISTEN: is it a standby?")
+            return
         if self._is_tried:
             return
         self._is_tried = True
@@ -74,13 +81,14 @@ class Wakeup:
         finally:
             other.close()
         if not self._hears(connection, ECHO_SECONDS):
+            self._deafen("lets no NOTIFY through: is it behind a pooler in transaction mode?")
+
+    def _deafen(self, why: str) -> None:
+        if not self._is_deaf:
             logger.warning(
-                "NOTIFY does not arrive from the database %r: is it behind a pooler in transaction mode? "
-                "Events are polled for, every %g s",
-                self.alias,
-                POSTGRESQL_POLL_SECONDS,
+                "The database %r %s Events are polled for, every %g s", self.alias, why, POSTGRESQL_POLL_SECONDS
             )
-            self._is_deaf = True
+        self._is_deaf = True
 
     def _hears(self, connection: BaseDatabaseWrapper, seconds: float) -> bool:
         # One is enough: what others told of is read with it. The errors are the driver's, not Django's.

@@ -32,7 +32,7 @@ BEGIN
             IF moved > 0 THEN
                 PERFORM pg_notify('serversent', '');
             END IF;
-        EXCEPTION WHEN OTHERS THEN
+        EXCEPTION WHEN query_canceled OR OTHERS THEN
             problem := SQLERRM;
             RETURN;
         END;

@@ -1,0 +1,53 @@
+"""A client of the hub, in the test's own event loop."""
+
+import asyncio
+
+from serversent import Subscription
+from serversent.event import EventParser
+from serversent.hub import stop_hubs
+from serversent.subscribe import ChannelDriver
+
+from .waiting import DEADLINE_SECONDS
+
+__all__ = ["Client"]
+
+
+class Client:
+    """A stream of channels without a server: what it was sent is parsed into ``events``."""
+
+    def __init__(self, subscription="c", last_event_id=""):
+        if not isinstance(subscription, Subscription):
+            subscription = Subscription(subscription)
+        self.driver = ChannelDriver(subscription, name="test", last_event_id=last_event_id)
+        self.events = []
+        self.writes = 0
+        self.parser = EventParser()
+        self.over = asyncio.Event()
+
+    async def __aenter__(self):
+        await self.driver.begin()
+        self.driver.attach(self.write, lambda _: self.over.set())
+        return self
+
+    async def __aexit__(self, *error):
+        self.driver.cancel()
+        await self.driver.wait_closed(DEADLINE_SECONDS)
+        await stop_hubs()
+
+    def write(self, frame):
+        self.writes += 1
+        self.events += self.parser.feed(frame)
+
+    async def take(self, count):
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while len(self.events) < count:
+                await asyncio.sleep(0.001)
+        return self.events
+
+    async def wait_over(self):
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            await self.over.wait()
+
+    @property
+    def seen(self):
+        return [(event.event, event.data) for event in self.events]
