@@ -8,7 +8,7 @@ import pytest
 from django.test import override_settings
 from django.urls import path
 
-from serversent import Subscription, channel_stream, close_channel, cursor, send_event
+from serversent import Subscription, channel_stream, close_channel, cursor, send_event, subscribe
 from serversent import hub as hub_module
 from serversent.asgi import get_asgi_application
 from serversent.brokers import memory
@@ -139,6 +139,23 @@ async def test_open_channels_are_asked_for_once(monkeypatch):
         close_channel("c")
         await first.wait_over()
         assert len(asked) == 2
+
+
+async def test_an_outage_while_the_end_is_asked_for_delays_it(monkeypatch):
+    monkeypatch.setattr(subscribe, "RETRY_SECONDS", 0.01)
+    original, failed = MemoryBroker.closed, []
+
+    async def closed(self, *arguments):
+        if not failed:
+            failed.append(True)
+            raise BrokerUnavailable("default", "a moment")
+        return await original(self, *arguments)
+
+    close_channel("c")
+    monkeypatch.setattr(MemoryBroker, "closed", closed)
+    async with Client("c") as client:
+        await client.wait_over()
+        assert [event.event for event in client.events] == ["ready", "end"]
 
 
 # How streams begin.

@@ -135,7 +135,7 @@ class ChannelDriver:
         self.direct = direct
         if self._subscription.expires_at is not None:
             seconds = max(0.0, self._subscription.expires_at - time.time())
-            self._expiry = asyncio.get_running_loop().call_later(seconds, self.end)
+            self._expiry = asyncio.get_running_loop().call_later(seconds, self.end, context=self.context)
         self.catch_up()
 
     def push(self, joined: bytes) -> None:
@@ -274,8 +274,12 @@ class ChannelDriver:
 
     async def _end_if_closed(self, position: int) -> None:
         self._may_be_closed = False  # before the answer: what is closed meanwhile is another question
-        group = self._group
-        if group is not None and await self._hub.all_closed(group, position):
+        try:
+            is_closed = self._group is not None and await self._hub.all_closed(self._group, position)
+        except BaseException:
+            self._may_be_closed = True
+            raise
+        if is_closed:
             await self._write_now(END_FRAME)
             self.end()
 
