@@ -90,11 +90,10 @@ def _candidates_of(
         found = f"SELECT c.id, c.size, n.name FROM unnest(%s::varchar[]) AS n (name) CROSS JOIN LATERAL ({rows}) AS c"
         parameters: list[Any] = [names]
     else:
-        table = f"serversent_event {by_channel(connection)}"
-        found = " UNION ALL ".join(
-            f"SELECT * FROM (SELECT id, size, channel FROM {table} WHERE channel = %s {range_of}) AS c{number}"
-            for number in range(len(names))
-        )
+        each = f"SELECT id, size, channel FROM serversent_event {by_channel(connection)} WHERE channel = %s {range_of}"
+        # SQLite knows no SELECT in parentheses, and MariaDB makes a table of each one that is in a FROM.
+        part = "SELECT * FROM ({each})" if connection.vendor == "sqlite" else "({each})"
+        found = " UNION ALL ".join([part.format(each=each)] * len(names))
         parameters = list(names)
     if after is None:
         return found, parameters
