@@ -158,6 +158,34 @@ async def test_an_outage_while_the_end_is_asked_for_delays_it(monkeypatch):
         assert [event.event for event in client.events] == ["ready", "end"]
 
 
+async def test_a_read_of_the_old_log_is_not_shared_with_the_new(slow):
+    async with Client("c") as first:
+        await first.take(1)
+        for number in range(3):
+            send_event("c", f"old {number}")
+        await first.take(4)
+        here = hub("default")
+        here._ring.clear(here.cursor.offset)  # it is in the log alone
+        gate = slow("read")
+        async with Client("c", last_event_id=f"{here.cursor.epoch}-0"):
+            await asyncio.sleep(0.01)
+            log = memory._logs["default"]
+            with log.lock:  # flushed, and filled again up to the same offset
+                log.epoch, log.head = "other", 0
+                log.channels.clear()
+                log.newest.clear()
+            for number in range(3):
+                send_event("c", f"new {number}")
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                while here.cursor.epoch != "other":
+                    await asyncio.sleep(0.001)
+            here._ring.clear(here.cursor.offset)
+            async with Client("c", last_event_id="other-0") as second:
+                await asyncio.sleep(0.01)
+                gate.set()
+                assert [event.data for event in await second.take(3)] == ["new 0", "new 1", "new 2"]
+
+
 # How streams begin.
 
 

@@ -253,6 +253,10 @@ async def test_a_channel_is_closed_by_its_newest_event(broker):
     await send(broker, "{}", channel="b", event="end")
     await send(broker, "again", channel="b")
     assert await broker.closed(["a", "b", "c"], FAR) == {"a"}
+    _, end_of_a, end_of_b, _ = await read_all(broker, ["a", "b"])
+    assert await broker.closed(["a", "b", "c"], end_of_b.offset) == {"a", "b"}
+    assert await broker.closed(["a", "b", "c"], end_of_a.offset) == {"a"}
+    assert await broker.closed(["a", "b", "c"], end_of_a.offset - 1) == set()
 
 
 async def test_stats(broker):
