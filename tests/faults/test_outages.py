@@ -74,13 +74,17 @@ def test_the_server_is_restarted(database, server, sender, at_once):
         assert stream.next().data == "before"
         database.stop(at_once=at_once)
         assert send(sender, channel, "lost by its sender, who is told") == 500
-        refused = server.get(f"/channels/?channel={channel}")
-        assert (refused.status, "retry-after" in refused.headers) in ((503, True), (200, False)), refused.body
-        database.start()
-        wait_for(lambda: send(sender, channel, "after") == 200, "a send after the restart")
-        event = stream.next()
-        assert event.data == "after"
-        assert Cursor.parse(event.id).epoch == cursor.epoch
+        # A process that knows where the log stands opens streams; another one says when to try again.
+        with server.open(f"/channels/?channel={channel}", seconds=60) as late:
+            assert late.next().event == "ready"
+            refused = sender.get(f"/channels/?channel={channel}")
+            assert (refused.status, "retry-after" in refused.headers) == (503, True), refused.body
+            database.start()
+            wait_for(lambda: send(sender, channel, "after") == 200, "a send after the restart")
+            event = stream.next()
+            assert event.data == "after"
+            assert Cursor.parse(event.id).epoch == cursor.epoch
+            assert late.next() == event
         assert "can be read again" in server.log
     wait_for(
         lambda: int(database.sql("select count(*) from pg_stat_activity where datname = 'serversent'")) <= 1 + 2 * 5,
