@@ -9,6 +9,7 @@ import pytest
 from django.db import connections, transaction
 
 from serversent.brokers import OutgoingEvent, pages
+from serversent.brokers.session import sql
 from serversent.cursors import Cursor
 from serversent.errors import CursorExpired
 
@@ -186,6 +187,21 @@ async def test_everything_can_be_pruned_and_offsets_go_on(broker):
     await send(broker, "3")
     assert (await broker.head()).offset > head.offset
     assert texts(await read_all(broker, ["a"], head.offset)) == ["3"]
+
+
+async def test_a_log_without_its_row_can_be_pruned(broker, kind):
+    if kind == "memory":
+        pytest.skip("it has no row")
+
+    def empty_and_prune():
+        sql(connections[kind], "DELETE FROM serversent_log")  # as a flush does
+        broker.append(events("1"))
+        broker.prune(-60)
+
+    await in_thread(empty_and_prune)
+    head = await broker.head()
+    await send(broker, "2")
+    assert texts(await read_all(broker, ["a"], head.offset)) == ["2"]
 
 
 async def test_the_tail_yields_what_is_sent_from_a_cursor_on(broker, make_broker):

@@ -20,6 +20,7 @@ __all__ = [
     "read_all",
     "read_recent",
     "rotate_epoch",
+    "state",
     "stats",
 ]
 

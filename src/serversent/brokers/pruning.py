@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
-from .log import by_channel
+from .log import by_channel, state
 from .session import sql
 
 __all__ = ["is_needed", "prune"]
@@ -28,6 +28,7 @@ def prune(
     ``connection`` is one of our own: each batch is a transaction. ``max_batches`` bounds the work for each channel, and
     for what is old.
     """
+    state(connection)  # makes the log's row, which a flush takes away: it keeps how far offsets have come
     cutoff = connection.ops.adapt_datetimefield_value(timezone.now() - datetime.timedelta(seconds=older_than))
     removed = _in_batches(connection, _OLDEST, [cutoff], max_batches)
     if keep is not None:
