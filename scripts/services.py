@@ -12,6 +12,7 @@ PACKAGES = {
     "mariadb-server": "mariadbd",
     "redis-server": "redis-server",
     "nginx-light": "nginx",
+    "libnginx-mod-nchan": "/usr/lib/nginx/modules/ngx_nchan_module.so",  # a peer in `make bench`
     "chromium": "chromium",
     "fonts-noto-color-emoji": "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf",
     "curl": "curl",

@@ -22,6 +22,7 @@ def test_defaults():
             "MAX_EVENT_BYTES": 1024 * 1024,
             "MAX_CHANNELS": 100,
             "REPLAY_BYTES": 2 * 1024 * 1024,
+            "SERVER_SHORTCUTS": True,
         }
         assert check_settings(None) == []
 
@@ -37,6 +38,8 @@ def test_defaults():
         ("RETRY_MILLISECONDS", 1000.5),
         ("DRAIN_SECONDS", None),
         ("MAX_SYNC_STREAMS", -1),
+        ("SERVER_SHORTCUTS", "yes"),
+        ("SERVER_SHORTCUTS", 1),
     ],
 )
 def test_a_wrong_value_is_an_error_that_names_the_key_and_what_is_allowed(name, value):
@@ -44,7 +47,9 @@ def test_a_wrong_value_is_an_error_that_names_the_key_and_what_is_allowed(name, 
         (message,) = check_settings(None)
         assert message.id == "serversent.E003"
         assert f"SERVERSENT['{name}'] is {value!r}; it must be" in message.msg
-        assert f"from {SETTINGS[name].minimum} to {SETTINGS[name].maximum}" in message.msg
+        allowed = SETTINGS[name]
+        words = "True or False" if name == "SERVER_SHORTCUTS" else f"from {allowed.minimum} to {allowed.maximum}"
+        assert words in message.msg
         with pytest.raises(ImproperlyConfigured, match=name):
             setting(name)
 

@@ -10,11 +10,14 @@ __all__ = ["SETTINGS", "broker_settings", "problems", "setting"]
 
 
 class Setting(NamedTuple):
-    """A key of the dict: its default, and the smallest and largest value allowed. Whole numbers if ``whole``."""
+    """A key of the dict: its default, and the smallest and largest value allowed. Whole numbers if ``whole``.
+
+    ``True`` or ``False`` where the default is.
+    """
 
     default: float
-    minimum: float
-    maximum: float
+    minimum: float = 0
+    maximum: float = 1
     whole: bool = False
 
 
@@ -32,6 +35,8 @@ SETTINGS = {
     "MAX_CHANNELS": Setting(100, 1, 500, whole=True),
     # The newest events that a process keeps in memory, in bytes: reconnects are served from there.
     "REPLAY_BYTES": Setting(2 * 1024 * 1024, 0, 10 * 1024**3, whole=True),
+    # Whether known servers are spoken to past ASGI where that is cheaper, or the only way (servers.py).
+    "SERVER_SHORTCUTS": Setting(True),
 }
 
 DEFAULT_BROKERS = {"default": {"BACKEND": "serversent.brokers.database.DatabaseBroker"}}
@@ -94,6 +99,8 @@ def problems() -> Iterator[tuple[str, str]]:
 
 def _problem(name: str, value: object) -> str | None:
     allowed = SETTINGS[name]
+    if isinstance(allowed.default, bool):
+        return None if isinstance(value, bool) else f"SERVERSENT[{name!r}] is {value!r}; it must be True or False"
     kinds = (int,) if allowed.whole else (int, float)
     if isinstance(value, kinds) and not isinstance(value, bool) and allowed.minimum <= value <= allowed.maximum:
         return None

@@ -9,10 +9,11 @@ import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
+from .byhand import begun
 from .conf import setting
 from .driver import Driver
 from .event import comment_frame, retry_frame
-from .servers import Send, abort, direct_writer, with_backpressure, write_all
+from .servers import Send, abort, direct_writer, runs_by_hand, with_backpressure, write_all
 
 __all__ = ["Connection", "OpenConnections", "open_connections", "opening_frame"]
 
@@ -37,6 +38,7 @@ class Connection:
 
     __slots__ = (
         "_at_line_start",
+        "_by_hand",
         "_direct",
         "_driver",
         "_frames",
@@ -56,6 +58,7 @@ class Connection:
     def __init__(self, send: Send, gone: Callable[[], Awaitable[object]], driver: Driver, opening: bytes) -> None:
         self._send = with_backpressure(send)
         self._direct = direct_writer(send)
+        self._by_hand = runs_by_hand(self._send)
         self._gone = gone
         self._driver = driver
         self._opening = opening
@@ -108,7 +111,8 @@ class Connection:
         """Send ``frame``. What is returned, if anything, is to be awaited: the server's backpressure."""
         if self._heartbeat is None and self._writes_now(frame):
             return self._wrote(frame)
-        return self._send_frame(frame)
+        sending = self._send_frame(frame)
+        return begun(sending) if self._by_hand else sending
 
     def _writes_now(self, frame: bytes) -> bool:
         return self._direct is not None and not write_all((self._direct,), frame)

@@ -11,18 +11,19 @@ import logging
 import random
 import time
 import weakref
-from collections.abc import Coroutine, Iterable
-from typing import Any, Protocol, TypeVar
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 from .brokers import Broker, Events, LoggedEvent, new_broker
 from .conf import setting
 from .cursors import Cursor
 from .errors import BrokerUnavailable, InvalidEvent
 from .event import END_FRAME, logged_frame
+from .reads import Frames, Reads, in_no_context
 from .ring import Ring
 from .servers import write_all
 
-__all__ = ["Frames", "Group", "Hub", "Subscriber", "hub", "stop_hubs"]
+__all__ = ["Group", "Hub", "Subscriber", "hub", "stop_hubs"]
 
 logger = logging.getLogger("serversent")
 
@@ -34,9 +35,6 @@ MAX_BACKOFF_SECONDS = 10.0
 
 # Pieces that the connections which catch up read at once.
 CHUNK_BYTES = 256 * 1024
-
-Frames = list[tuple[int, bytes]]
-T = TypeVar("T")
 
 
 class Subscriber(Protocol):
@@ -111,7 +109,7 @@ class Hub:
         self._by_channel: dict[str, set[Group]] = {}
         self._starting: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._reads: dict[Any, asyncio.Future[Any]] = {}
+        self._reads = self._new_reads()
         self._stopping: asyncio.TimerHandle | None = None
         self._awaited = 0  # those who wait for the start
         self._moved: asyncio.Future[None] | None = None
@@ -131,7 +129,7 @@ class Hub:
         try:
             while not self._tasks:
                 if self._starting is None:
-                    self._starting = _in_no_context(self._start())
+                    self._starting = in_no_context(self._start())
                 starting = self._starting
                 await asyncio.wait({starting})
                 if not starting.cancelled():  # by a stop; then begin again
@@ -150,7 +148,7 @@ class Hub:
         self._cursor = head
         self._ring.clear(recent.after)
         self._hold(recent.events)
-        self._tasks = [_in_no_context(self._run()), _in_no_context(self._maintain())]
+        self._tasks = [in_no_context(self._run()), in_no_context(self._maintain())]
         self._stop_if_unused()
 
     def _stop_if_unused(self) -> None:
@@ -183,7 +181,8 @@ class Hub:
             tasks = [starting, *tasks]
         broker, self._broker = self._broker, new_broker(self.alias)
         self._ring.clear(self._cursor.offset)
-        self._reads = {}
+        self._reads.end()
+        self._reads = self._new_reads()
         self._wake_waiting()
         return tasks, broker
 
@@ -282,6 +281,7 @@ class Hub:
                 subscriber.catch_up()
         self._cursor = piece.cursor
         self._ring.clear(piece.after)
+        self._reads = self._new_reads()
         self._hold(piece.events)
 
     def _hold(self, events: Iterable[LoggedEvent]) -> Frames:
@@ -318,19 +318,19 @@ class Hub:
 
     # What was before.
 
+    def _new_reads(self) -> Reads:
+        return Reads(self._broker, lambda page: [(event.offset, self.frame(event)) for event in page.events])
+
     async def head(self) -> Cursor:
         """Return the log's own head, which the hub may be behind. It may have been asked for by somebody before."""
-        head: Cursor = await self._once("head", self._broker.head)
-        return head
+        return await self._reads.head()
 
     async def all_closed(self, group: Group, position: int) -> bool:
         """Whether every channel of a group is closed, as of an offset: later events may close or open them."""
         if group.is_open:
             return False
-        here, channels = self._cursor, group.channels
-        read = self._once(("closed", channels, position), lambda: self._broker.closed(channels, position))
-        closed: set[str] = await read
-        if closed >= channels:
+        here = self._cursor
+        if await self._reads.closed(group.channels, position) >= group.channels:
             return True
         # What is known of where the hub stands holds until it pushes an end.
         group.is_open = self._cursor.epoch == here.epoch and self._cursor.offset == position
@@ -342,14 +342,9 @@ class Hub:
         Raises ``CursorExpired``. ``after=None``: from the oldest that is kept.
         """
         upto = self._cursor.offset
-        held = None if after is None else self.held(channels, after)
-        if held is not None:
-            return held
-        read = self._once(
-            ("read", self._cursor.epoch, channels, after, upto), lambda: self._read_log(channels, after, upto)
-        )
-        frames: tuple[Frames, int] = await read
-        return frames
+        if after is None:
+            return await self._reads.oldest(channels, upto)
+        return self.held(channels, after) or await self._reads.page(channels, after, upto)
 
     def held(self, channels: frozenset[str], after: int) -> tuple[Frames, int] | None:
         """The same from the ring alone; ``None`` if it does not reach back that far."""
@@ -358,32 +353,6 @@ class Hub:
             return None
         size = sum(len(frame) for _, frame in frames)
         return frames, frames[-1][0] if size >= CHUNK_BYTES else self._cursor.offset
-
-    async def _read_log(self, channels: frozenset[str], after: int | None, upto: int) -> tuple[Frames, int]:
-        page = await self._broker.read(channels, after, upto)
-        return [(event.offset, self.frame(event)) for event in page.events], page.upto
-
-    async def _once(self, key: Any, call: Any) -> Any:
-        """Make a read that others wait for already together with them."""
-        reads = self._reads
-        reading = reads.get(key)
-        if reading is None:
-            reading = reads[key] = _in_no_context(call())
-            reading.add_done_callback(lambda _: reads.pop(key, None))
-        return await asyncio.shield(reading)
-
-
-def _in_no_context(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """Start a task of the hub's own: the context of the request that happened to be first is none of its business."""
-    task = asyncio.get_running_loop().create_task(coroutine, context=contextvars.Context())
-    task.add_done_callback(_retrieve)
-    return task
-
-
-def _retrieve(done: asyncio.Future[Any]) -> None:
-    """Whoever waited may have left; an error that nobody asked for would be logged as a mistake of ours."""
-    if not done.cancelled():
-        done.exception()
 
 
 _closing: set[asyncio.Task[None]] = set()

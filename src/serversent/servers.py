@@ -1,14 +1,16 @@
-"""What ASGI does not offer and a server has all the same: backpressure on Daphne, cutting a connection, and on uvicorn
-a write without a coroutine and a ``receive()`` that may be cancelled.
+"""What ASGI does not offer and a server has all the same: backpressure on Daphne, cutting a connection, a ``send`` that
+needs no task, and on uvicorn a write without a coroutine and a ``receive()`` that may be cancelled.
 
 Everything here looks at the server's own object behind ``send``, takes only what it recognises, and does nothing for
-any other server.
+any other server, nor with ``SERVER_SHORTCUTS`` off.
 """
 
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
+
+from .conf import setting
 
 __all__ = [
     "Message",
@@ -17,6 +19,7 @@ __all__ = [
     "abort",
     "direct_writer",
     "may_receive_again",
+    "runs_by_hand",
     "with_backpressure",
     "write_all",
 ]
@@ -42,6 +45,13 @@ def may_receive_again(receive: Receive) -> bool:
     uvicorn's waits for an event and looks at a flag. With others a cancelled call can take the message with it.
     """
     return _uvicorn_cycle(receive) is not None
+
+
+def runs_by_hand(send: Send) -> bool:
+    """Whether this ``send``, found by ``with_backpressure``, is a server's own, which asks neither for its task nor for
+    its context. A wrapped one may: a middleware that measures or traces.
+    """
+    return isinstance(send, _DaphneSend) or _server_object(send, _SERVERS) is not None
 
 
 def direct_writer(send: Send) -> Any:
@@ -80,16 +90,25 @@ def abort(send: Send) -> None:
         cycle.transport.abort()
 
 
+_UVICORN = "uvicorn.protocols.http."
+_SERVERS = (_UVICORN, "hypercorn.protocol.", "granian.")
+
+
+def _server_object(method: Any, modules: tuple[str, ...]) -> Any:
+    """Return the server's object whose method this is."""
+    found = getattr(method, "__self__", None)
+    known = f"{type(found).__module__}.".startswith(modules)
+    return found if known and setting("SERVER_SHORTCUTS") else None
+
+
 def _uvicorn_cycle(method: Any) -> Any:
     """Return the object of one request whose method this is."""
-    cycle = getattr(method, "__self__", None)
-    if type(cycle).__module__.startswith("uvicorn.protocols.http.") and hasattr(cycle, "transport"):
-        return cycle
-    return None
+    cycle = _server_object(method, (_UVICORN,))
+    return cycle if hasattr(cycle, "transport") else None
 
 
 def _daphne_request(send: Send) -> Any:
-    if isinstance(send, functools.partial) and send.args:
+    if isinstance(send, functools.partial) and send.args and setting("SERVER_SHORTCUTS"):
         request = send.args[0]
         if type(request).__module__.startswith("daphne.") and getattr(request, "channel", None) is not None:
             return request

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import contextvars
 import logging
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -16,8 +17,9 @@ from typing import Any
 from .cursors import Cursor
 from .errors import BrokerUnavailable, CursorExpired
 from .event import END_FRAME, ServerSentEvent, comment_frame, ready_frame, state_frame
-from .hub import Frames, Group, Hub, hub
+from .hub import Group, Hub, hub
 from .initial import initial_values
+from .reads import Frames
 from .subscription import Subscription
 
 __all__ = ["ChannelDriver"]
@@ -30,6 +32,8 @@ Write = Callable[[bytes], Awaitable[None] | None]
 WRITE_BYTES = 32 * 1024
 
 RETRY_SECONDS = 1.0
+
+_TASK = "serversent-catch-up"
 
 # How long a client with a cursor of a new epoch waits for the hub to learn of it, rather than being reset.
 EPOCH_SECONDS = 2.0
@@ -140,7 +144,7 @@ class ChannelDriver:
 
     def push(self, joined: bytes) -> None:
         if (pause := self._write(joined)) is not None:  # type: ignore[misc]
-            self._start(pause)
+            self._start(pause, at_once=True)
 
     def catch_up(self) -> None:
         if self._task is None and self._write is not None and not self._over:
@@ -199,11 +203,15 @@ class ChannelDriver:
 
     # Catching up.
 
-    def _start(self, pause: Awaitable[None] | None) -> None:
+    def _start(self, pause: Awaitable[None] | None, *, at_once: bool = False) -> None:
+        """Catch up. ``at_once``: what can be written without waiting is written before this returns."""
         self._leave_live()
-        self._task = asyncio.get_running_loop().create_task(
-            self._catch_up(pause), name="serversent-catch-up", context=self.context
-        )
+        loop, coroutine = asyncio.get_running_loop(), self._catch_up(pause)
+        if at_once and sys.version_info >= (3, 12):
+            task = asyncio.Task(coroutine, loop=loop, name=_TASK, context=self.context, eager_start=True)
+        else:
+            task = loop.create_task(coroutine, name=_TASK, context=self.context)
+        self._task = None if task.done() else task
 
     async def _catch_up(self, pause: Awaitable[None] | None) -> None:
         try:

@@ -5,6 +5,7 @@ that only if an event of its channels after its cursor was pruned, or the log wa
 """
 
 import asyncio
+import contextlib
 import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -103,10 +104,11 @@ class Direct:
         return self.client.blocked is not None
 
     def write(self, chunk):
-        assert self.client.direct is self, "written to a connection that is gone"
-        size, _, rest = chunk.partition(b"\r\n")
-        assert len(rest) == int(size, 16) + 2
-        assert self.client.write(rest[:-2]) is None
+        with self.client.world.heard():
+            assert self.client.direct is self, "written to a connection that is gone"
+            size, _, rest = chunk.partition(b"\r\n")
+            assert len(rest) == int(size, 16) + 2
+            assert self.client.write(rest[:-2]) is None
 
 
 class Client:
@@ -140,9 +142,10 @@ class Client:
         self.driver.attach(self.write, self.end, self.direct)
 
     def write(self, frame):
-        assert not self.sending, "two sends at once"
-        for event in self.parser.feed(frame):
-            self.see(event)
+        with self.world.heard():
+            assert not self.sending, "two sends at once"
+            for event in self.parser.feed(frame):
+                self.see(event)
         return None if self.blocked is None else self.wait()
 
     async def wait(self):
@@ -153,15 +156,12 @@ class Client:
     def see(self, event):
         self.cursor = event.id
         if event.event == "end":
-            assert self.world.is_closed(self.channels)
-            self.check(complete=True)
+            self.world.claims.append(("end", self.start, self.got, self.channels))
         elif event.event == "ready":
             assert self.start is None
             self.start = Cursor.parse(event.id)
         elif event.event == "reset":
-            position = Cursor(self.start.epoch, self.got[-1][0] if self.got else self.start.offset)
-            assert self.world.may_reset(position, self.channels), f"a reset of {position} for nothing"
-            self.check()
+            self.world.claims.append(("reset", self.start, self.got, self.channels))
             self.start, self.got = Cursor.parse(event.id), []
         else:
             cursor = Cursor.parse(event.id)
@@ -207,13 +207,15 @@ class World:
         self.truth = []  # (offset, channel, event, data)
         self.seen = 0
         self.pruned = set()
-        self.epochs = set()
+        # What clients were told in this step: that they may know sooner than this test.
+        self.claims = []
+        self.closed_before = set()
+        self.errors = []
         self.numbers = itertools.count()
 
     async def look(self):
         """Take in what was committed since the last look."""
         head = await self.broker.head()
-        self.epochs.add(head.epoch)
         while self.seen < head.offset:
             page = await self.broker.read(CHANNELS, self.seen, head.offset)
             self.truth += page.events
@@ -233,14 +235,45 @@ class World:
             for event in self.truth
         )
 
-    def is_closed(self, channels):
-        newest = {event.channel: event.event for event in self.truth}
-        return all(newest.get(channel) == "end" for channel in channels)
+    def may_end(self, start, got, channels):
+        """Whether all channels were closed at some offset up to which the client got everything."""
+        newest = dict.fromkeys(self.closed_before, "end")
+        wanted = self.committed(start, channels)
+        for offset, channel, kind in [
+            (0, "", ""),
+            *((event.offset, event.channel, event.event) for event in self.truth),
+        ]:
+            newest[channel] = kind
+            if all(newest.get(each) == "end" for each in channels) and got == [e for e in wanted if e[0] <= offset]:
+                return True
+        return False
+
+    @contextlib.contextmanager
+    def heard(self):
+        """Note an error in what a stream calls: there it is only logged."""
+        try:
+            yield
+        except Exception as error:
+            self.errors.append(error)
+            raise
+
+    def check_claims(self):
+        claims, self.claims = self.claims, []
+        for claim, start, got, channels in claims:
+            if claim == "end":
+                assert self.may_end(start, got, channels), "an end too soon"
+                continue
+            assert got == self.committed(start, channels)[: len(got)]
+            position = Cursor(start.epoch, got[-1][0] if got else start.offset)
+            assert self.may_reset(position, channels), f"a reset of {position} for nothing"
+        if self.errors:
+            raise self.errors[0]
 
     async def step(self, name, *args):
         await getattr(self, f"do_{name}")(*args)
         await self.look()
         self.epoch = (await self.broker.head()).epoch
+        self.check_claims()
 
     async def do_send(self, who, channel, count):
         chosen = self.publishers[who % len(self.publishers)]
@@ -347,6 +380,7 @@ class World:
         await self.do_settle()
         for each in self.clients:
             await each.disconnect()
+        self.check_claims()
         await stop_hubs()
         await self.broker.aclose()
         for each in self.publishers:
@@ -357,6 +391,7 @@ async def play(make_broker, alias, publishers, steps):
     world = World(make_broker, alias, publishers)
     world.epoch = (await world.broker.head()).epoch
     world.seen = (await world.broker.head()).offset
+    world.closed_before = await world.broker.closed(CHANNELS, world.seen)
     try:
         for step in steps:
             await world.step(*step)

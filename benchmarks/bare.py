@@ -1,12 +1,10 @@
-"""The floor: no Django and no package, an ASGI application that writes the same bytes to uvicorn's transports.
-
-What is left is the loop, and the kernel's write to each socket.
-"""
+"""No Django and no package: an ASGI application that writes the same bytes to uvicorn's transports, in a bare loop."""
 
 import asyncio
 import gc
-import time
 import urllib.parse
+
+from .publisher import publish_all
 
 transports = set()
 tasks = set()
@@ -18,8 +16,8 @@ async def application(scope, receive, send):
     headers = [(b"content-type", b"text/event-stream")]
     if scope["path"] != "/stream/":
         if scope["path"] == "/publish/":
-            query = dict(urllib.parse.parse_qsl(scope["query_string"].decode()))
-            tasks.add(asyncio.create_task(publish(int(query["events"]), float(query["interval"]))))
+            query = urllib.parse.parse_qsl(scope["query_string"].decode())
+            tasks.add(asyncio.create_task(publish_all(write_all, **{name: float(value) for name, value in query})))
         else:
             gc.collect()
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -36,13 +34,8 @@ async def application(scope, receive, send):
         transports.discard(transport)
 
 
-async def publish(events, interval):
-    loop = asyncio.get_running_loop()
-    due = loop.time()
-    for number in range(events):
-        body = b"id: abcdef-%d\ndata: %d\n\n" % (number, time.monotonic_ns())
-        chunk = b"%x\r\n%b\r\n" % (len(body), body)
-        for transport in transports:
-            transport.write(chunk)
-        due += interval
-        await asyncio.sleep(due - loop.time())
+async def write_all(_, data):
+    body = b"id: abcdef-1000\ndata: %s\n\n" % data.encode()
+    chunk = b"%x\r\n%b\r\n" % (len(body), body)
+    for transport in transports:
+        transport.write(chunk)

@@ -1,19 +1,20 @@
-"""The server's side of the benchmark: one project, three ways to push. ``CONTENDER`` says which application serves it.
-
-Every way gets its events from the same place: ``POST /publish/`` in the server's own process.
+"""The server's side of the benchmark: one project, some ways to push. ``CONTENDER`` says which application serves it,
+``BROKER`` and ``DATABASE`` (JSON) with what. Without a database for all processes, ``/publish/`` publishes here.
 """
 
 import asyncio
 import gc
+import json
 import os
-import time
 
 import django
-from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.contrib.auth.decorators import login_required
 from django.core.asgi import get_asgi_application as get_django_asgi_application
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import include, path
+
+from .publisher import publish_all
 
 CONTENDER = os.environ["CONTENDER"]
 
@@ -41,17 +42,34 @@ settings.configure(
         "serversent",
         *(["django_eventstream"] if CONTENDER == "django-eventstream" else []),
     ],
-    SERVERSENT={"BROKERS": {"default": {"BACKEND": "serversent.brokers.memory.MemoryBroker"}}},
-    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+    SERVERSENT={"BROKERS": {"default": {"BACKEND": f"serversent.brokers.{os.environ['BROKER']}"}}},
+    DATABASES={"default": json.loads(os.environ["DATABASE"])},
+    SESSION_COOKIE_NAME="session",
     LOGGING_CONFIG=None,
 )
 django.setup()
 
-from serversent import asend_event, channel_stream, event_stream  # noqa: E402
+from serversent import asend_event, channel_stream, cursor, event_stream  # noqa: E402
 from serversent.asgi import get_asgi_application  # noqa: E402
+from serversent.brokers.database import DatabaseBroker  # noqa: E402
 
 queues: set[asyncio.Queue[str]] = set()
 tasks: set[asyncio.Task[None]] = set()
+reads = {"count": 0}
+
+
+def counted(name):
+    method = getattr(DatabaseBroker, name)
+
+    async def read(self, *args):
+        reads["count"] += 1
+        return await method(self, *args)
+
+    setattr(DatabaseBroker, name, read)
+
+
+for name in ("head", "read", "recent", "closed"):
+    counted(name)
 
 
 async def plain(request):
@@ -82,30 +100,38 @@ async def decorated(request):
 
 @channel_stream
 def channel(request):
+    return request.GET["channel"]
+
+
+@login_required
+@channel_stream
+def private(request):
     return "bench"
+
+
+def page(request):
+    return HttpResponse("An ordinary answer of an ordinary view.")
+
+
+async def send(channel, data):
+    """Send an event from within this process, the contender's way."""
+    if CONTENDER == "django-eventstream":
+        from asgiref.sync import sync_to_async
+        from django_eventstream import send_event
+
+        await sync_to_async(send_event)(channel, "message", data, json_encode=False)
+    elif CONTENDER == "serversent-channel":
+        await asend_event(channel, data)
+    else:
+        for queue in queues:
+            queue.put_nowait(data)
 
 
 async def publish(request):
     """Publish events by a task of the server's, so that no request is among the measured work."""
-    events, interval = int(request.GET["events"]), float(request.GET["interval"])
-    tasks.add(asyncio.create_task(publish_all(events, interval)))
+    order = {name: float(value) for name, value in request.GET.items()}
+    tasks.add(asyncio.create_task(publish_all(send, **order)))
     return HttpResponse()
-
-
-async def publish_all(events, interval):
-    loop = asyncio.get_running_loop()
-    due = loop.time()
-    for _ in range(events):
-        now = str(time.monotonic_ns())
-        if CONTENDER == "django-eventstream":
-            await sync_to_async(send_event)("bench", "message", now, json_encode=False)
-        elif CONTENDER == "serversent-channel":
-            await asend_event("bench", now)
-        else:
-            for queue in queues:
-                queue.put_nowait(now)
-        due += interval
-        await asyncio.sleep(due - loop.time())
 
 
 async def collect(request):
@@ -114,16 +140,23 @@ async def collect(request):
     return HttpResponse()
 
 
+def state(request):
+    """Tell where the log stands, and how often it was read."""
+    return JsonResponse({"cursor": str(cursor()), "reads": reads["count"]})
+
+
 urlpatterns = [
     path("plain/", plain),
     path("decorated/", decorated),
-    path("channel/", channel),
+    path("stream/", channel),
+    path("private/", private),
+    path("page/", page),
     path("publish/", publish),
     path("collect/", collect),
+    path("state/", state),
 ]
 if CONTENDER == "django-eventstream":
     import django_eventstream
-    from django_eventstream import send_event
 
     urlpatterns.append(path("eventstream/", include(django_eventstream.urls), {"channels": ["bench"]}))
 

@@ -1,0 +1,161 @@
+"""Reads of the log for all streams of a hub: what several want at once is read once.
+
+Pages begin at round offsets, so that streams which lag behind at different places of the same channels want the same
+ones. A thousand of them cost as many reads as one that goes all the way, and no memory of their own.
+"""
+
+import asyncio
+import bisect
+import contextlib
+import contextvars
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Coroutine
+from typing import Any, NamedTuple, TypeVar
+
+from .brokers import Broker, Events
+from .cursors import Cursor
+from .errors import BrokerUnavailable, CursorExpired
+
+__all__ = ["Frames", "Reads", "in_no_context"]
+
+Frames = list[tuple[int, bytes]]
+T = TypeVar("T")
+
+# Where pages begin: as far apart as a page of one busy channel goes.
+ALIGNED = 500
+
+# Pages that are kept for who comes to them next, all together.
+KEPT_BYTES = 2 * 1024 * 1024
+KEPT_PAGES = 64
+
+
+class _Page(NamedTuple):
+    """All frames of a set of channels from above ``after`` up to ``upto``."""
+
+    after: int
+    upto: int
+    frames: Frames
+
+    def size(self) -> int:
+        return sum(len(frame) for _, frame in self.frames)
+
+    def part(self, after: int) -> tuple[Frames, int]:
+        return self.frames[bisect.bisect_right(self.frames, after, key=_offset) :], self.upto
+
+
+class Reads:
+    """The reads of one log. Another epoch is another log, whose reads are others too.
+
+    ``frames`` makes frames of events.
+    """
+
+    def __init__(self, broker: Broker, frames: Callable[[Events], Frames]) -> None:
+        self._broker = broker
+        self._frames = frames
+        self._pages: OrderedDict[tuple[frozenset[str], int], _Page] = OrderedDict()
+        self._bytes = 0
+        self._reading: dict[tuple[frozenset[str], int | None], asyncio.Task[_Page]] = {}
+        self._head: asyncio.Task[Cursor] | None = None
+        self._asked: dict[int, tuple[set[str], asyncio.Task[set[str]]]] = {}
+        self._asking = asyncio.Lock()
+        self._is_over = False
+
+    def end(self) -> None:
+        """Begin no more reads: the broker is about to be closed. Who waits for one gets ``BrokerUnavailable``."""
+        self._is_over = True
+
+    async def head(self) -> Cursor:
+        """Return the log's head. It may have been asked for by somebody before."""
+        if self._head is None or self._head.done():
+            self._head = in_no_context(self._broker.head())
+        return await asyncio.shield(self._head)
+
+    async def closed(self, channels: Collection[str], position: int) -> set[str]:
+        """Return which of some channels are closed as of an offset, and maybe others that are."""
+        if position not in self._asked:
+            names: set[str] = set()
+            self._asked[position] = names, in_no_context(self._ask(names, position))
+        names, answer = self._asked[position]
+        names.update(channels)
+        return await asyncio.shield(answer)
+
+    async def _ask(self, names: set[str], position: int) -> set[str]:
+        async with self._asking:  # while one question is out, the next is put together
+            del self._asked[position]
+            self._check()
+            return await self._broker.closed(names, position)
+
+    async def page(self, channels: frozenset[str], after: int, upto: int) -> tuple[Frames, int]:
+        """Return the first frames of channels above an offset, and the offset up to which that is all.
+
+        ``upto``, above ``after``: how far to read. Raises ``CursorExpired``, ``BrokerUnavailable``.
+        """
+        start = after - after % ALIGNED
+        page = self._kept(channels, after)
+        if page is None and start != after and (channels, start) not in self._pages:
+            with contextlib.suppress(CursorExpired):  # what is missing may be before ``after``
+                page = await self._read_once(channels, start, upto)
+        if page is None or page.upto <= after:
+            page = await self._read_once(channels, after, upto)
+        return page.part(after)
+
+    async def oldest(self, channels: frozenset[str], upto: int) -> tuple[Frames, int]:
+        """The same from the oldest events that the log has."""
+        page = await self._read_once(channels, None, upto)
+        return page.frames, page.upto
+
+    async def _read_once(self, channels: frozenset[str], after: int | None, upto: int) -> _Page:
+        key = channels, after
+        if key not in self._reading:
+            self._reading[key] = in_no_context(self._read(channels, after, upto))
+        return await asyncio.shield(self._reading[key])
+
+    async def _read(self, channels: frozenset[str], after: int | None, upto: int) -> _Page:
+        try:
+            self._check()
+            events = await self._broker.read(channels, after, upto)
+        finally:
+            del self._reading[channels, after]
+        frames = self._frames(events)
+        if after is None:
+            after = frames[0][0] - 1 if frames else events.upto
+        page = _Page(after, events.upto, frames)
+        self._keep(page, channels)
+        return page
+
+    def _check(self) -> None:
+        if self._is_over:
+            raise BrokerUnavailable(self._broker.alias, "it is being closed")
+
+    def _kept(self, channels: frozenset[str], after: int) -> _Page | None:
+        for key, page in self._pages.items():
+            if key[0] == channels and page.after <= after < page.upto:
+                self._pages.move_to_end(key)
+                return page
+        return None
+
+    def _keep(self, page: _Page, channels: frozenset[str]) -> None:
+        if replaced := self._pages.pop((channels, page.after), None):
+            self._bytes -= replaced.size()
+        self._pages[channels, page.after] = page
+        self._bytes += page.size()
+        while self._bytes > KEPT_BYTES or len(self._pages) > KEPT_PAGES:
+            _, dropped = self._pages.popitem(last=False)
+            self._bytes -= dropped.size()
+
+
+def _offset(entry: tuple[int, bytes]) -> int:
+    return entry[0]
+
+
+def in_no_context(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Start a task of no request's: the context of the one that happened to be first is none of its business."""
+    task = asyncio.get_running_loop().create_task(coroutine, context=contextvars.Context())
+    task.add_done_callback(_retrieve)
+    return task
+
+
+def _retrieve(done: asyncio.Future[Any]) -> None:
+    """Whoever waited may have left; an error that nobody asked for would be logged as a mistake of ours."""
+    if not done.cancelled():
+        done.exception()
