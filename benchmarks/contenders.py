@@ -61,7 +61,8 @@ CONTENDERS = {
 SERVERS = {
     "uvicorn": ["uvicorn", "--port", "{port}", "--log-level", "warning", "--backlog", "4096", "{application}"],
     "uvicorn-h11": ["uvicorn", "--port", "{port}", "--log-level", "warning", "--http", "h11", "{application}"],
-    "hypercorn": ["hypercorn", "--bind", "127.0.0.1:{port}", "--workers", "0", "--log-level", "WARNING", "{application}"],
+    "hypercorn": ["hypercorn", "--bind", "127.0.0.1:{port}", "--workers", "0", "--log-level", "WARNING",
+                  "{application}"],
     "granian": ["granian", "--interface", "asgi", "--port", "{port}", "--no-access-log", "--log-level", "warning",
                 "--loop", "uvloop", "--backlog", "4096", "{application}"],
     "daphne": ["daphne", "-v", "0", "-p", "{port}", "{application}"],
@@ -227,12 +228,12 @@ http {{
 
 
 @contextlib.contextmanager
-def running(key: str, databases: Databases) -> Iterator[Running]:
-    """Start a contender."""
+def running(key: str, databases: Databases, **variables: str) -> Iterator[Running]:
+    """Start a contender, some with variables of their own in the environment."""
     contender = CONTENDERS[key]
     port = free_port()
     with contextlib.ExitStack() as stack:
-        server = _START[contender.kind](contender, port, databases, stack)
+        server = _START[contender.kind](contender, port, databases, stack, **variables)
         stack.callback(server.stop)
         wait_for_port(port)
         if isinstance(server, _Nchan):
@@ -269,8 +270,10 @@ def _start_starlette(contender: Contender, port: int, _: Databases, __: contextl
     return Running(contender, port, _python("uvicorn", "benchmarks.starlette:application", port, {**os.environ}))
 
 
-def _start_django(contender: Contender, port: int, databases: Databases, _: contextlib.ExitStack) -> Running:
-    environment = environment_of(contender, databases.of(contender.broker))
+def _start_django(
+    contender: Contender, port: int, databases: Databases, _: contextlib.ExitStack, **variables: str
+) -> Running:
+    environment = environment_of(contender, databases.of(contender.broker)) | variables
     process = _python(contender.server, "benchmarks.project:application", port, environment)
     if contender.broker == "memory":
         return Running(contender, port, process)

@@ -75,8 +75,8 @@ class _Client(asyncio.Protocol):
 class Crowd:
     """Open connections of one kind. ``latencies`` in seconds, one for each event that arrived; ``bytes`` that came.
 
-    ``until``: what has to come before a connection counts as open. ``closes``: close it then. ``window``: bytes that the
-    kernel takes for a connection that is not read.
+    ``until``: what has to come before a connection counts as open. ``closes``: close it then. ``window``: bytes that
+    the kernel takes for a connection that is not read.
     """
 
     def __init__(
@@ -102,7 +102,6 @@ class Crowd:
         """Open so many connections, with no more than ``each`` on their way at any time."""
         loop = asyncio.get_running_loop()
         waiting = asyncio.Semaphore(16)
-        goal = len(self._clients)
 
         async def open_one(number: int) -> None:
             name = path if isinstance(path, str) else path(number)
@@ -117,9 +116,8 @@ class Crowd:
 
         for start in range(0, count, each):
             numbers = range(start, min(start + each, count))
-            goal += len(numbers)
             await asyncio.gather(*map(open_one, numbers))
-            await self.until_true(lambda: self.opened >= goal)
+            await self.until_true(lambda: self.opened >= len(self._clients))
 
     async def freeze(self) -> None:
         """Read no more."""

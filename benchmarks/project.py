@@ -42,7 +42,10 @@ settings.configure(
         "serversent",
         *(["django_eventstream"] if CONTENDER == "django-eventstream" else []),
     ],
-    SERVERSENT={"BROKERS": {"default": {"BACKEND": f"serversent.brokers.{os.environ['BROKER']}"}}},
+    SERVERSENT={
+        "BROKERS": {"default": {"BACKEND": f"serversent.brokers.{os.environ['BROKER']}"}},
+        "REPLAY_BYTES": int(os.environ.get("REPLAY_BYTES", 2 * 1024 * 1024)),
+    },
     DATABASES={"default": json.loads(os.environ["DATABASE"])},
     SESSION_COOKIE_NAME="session",
     LOGGING_CONFIG=None,

@@ -1,4 +1,4 @@
-"""What publishes: within a server, or, run as a process of its own, beside it. It reads orders, a JSON object a line."""
+"""What publishes: within a server, or as a process of its own beside it, which reads orders: a JSON object a line."""
 
 import asyncio
 import json

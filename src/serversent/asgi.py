@@ -4,6 +4,7 @@ Under plain Django a long response keeps its request, a thread and a database co
 middleware and view run as ever; then the request is finished in the ordinary way, and the stream is served alone.
 """
 
+import contextvars
 import functools
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -14,6 +15,7 @@ from django.core.handlers.asgi import ASGIHandler as DjangoASGIHandler
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
+from .byhand import in_context
 from .connection import opening_frame
 from .driver import Driver, StreamDriver
 from .errors import BrokerUnavailable, TooManySyncStreams
@@ -47,7 +49,10 @@ class ASGIHandler(DjangoASGIHandler):
     ) -> None:
         handoff = Handoff(receive)
         try:
-            await self.run_application(handoff.scope(scope), handoff.receive, send)
+            # In a context of its own: what Django and middleware put there would stay as long as the stream is open.
+            await in_context(
+                contextvars.copy_context(), self.run_application(handoff.scope(scope), handoff.receive, send)
+            )
             if connection := await handoff.connection(send):
                 await connection.serve()
         finally:

@@ -1,9 +1,10 @@
-"""Running a coroutine without a task, as far as it goes without waiting."""
+"""Running coroutines without a task of their own."""
 
-from collections.abc import Awaitable, Coroutine, Generator
+import contextvars
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any
 
-__all__ = ["begun"]
+__all__ = ["begun", "in_context"]
 
 
 def begun(coroutine: Coroutine[Any, Any, None]) -> Awaitable[None] | None:
@@ -15,27 +16,45 @@ def begun(coroutine: Coroutine[Any, Any, None]) -> Awaitable[None] | None:
         waited = coroutine.send(None)
     except StopIteration:
         return None
-    return _Rest(coroutine, waited)
+    return _Steps(coroutine.send, coroutine.throw, waited)
 
 
-class _Rest:
-    """What is left of a coroutine that waits for something. Whoever awaits it runs it on."""
+def in_context(context: contextvars.Context, coroutine: Coroutine[Any, Any, None]) -> Awaitable[None]:
+    """Run a coroutine in the task of whoever awaits this, but in a context of its own, which ends with it."""
 
-    __slots__ = ("_coroutine", "_waited")
+    def send(value: Any) -> Any:
+        return context.run(coroutine.send, value)
 
-    def __init__(self, coroutine: Coroutine[Any, Any, None], waited: Any) -> None:
-        self._coroutine = coroutine
+    def throw(error: BaseException) -> Any:
+        return context.run(coroutine.throw, error)
+
+    return _Steps(send, throw)
+
+
+_NOT_BEGUN = object()
+
+
+class _Steps:
+    """A coroutine, begun or not, that is run on, step by step, by whoever awaits this."""
+
+    __slots__ = ("_send", "_throw", "_waited")
+
+    def __init__(
+        self, send: Callable[[Any], Any], throw: Callable[[BaseException], Any], waited: Any = _NOT_BEGUN
+    ) -> None:
+        self._send = send
+        self._throw = throw
         self._waited = waited
 
     def __await__(self) -> Generator[Any, Any, None]:
-        waited = self._waited
         try:
+            waited = self._send(None) if self._waited is _NOT_BEGUN else self._waited
             while True:
                 try:
                     value = yield waited
                 except BaseException as error:
-                    waited = self._coroutine.throw(error)
+                    waited = self._throw(error)
                 else:
-                    waited = self._coroutine.send(value)
+                    waited = self._send(value)
         except StopIteration:
             return

@@ -45,16 +45,18 @@ class ChannelDriver:
     __slots__ = (
         "_channels",
         "_epoch",
+        "_expires_at",
         "_expiry",
         "_greeting",
         "_group",
         "_hub",
+        "_initial",
         "_last_event_id",
         "_may_be_closed",
         "_on_end",
         "_over",
         "_position",
-        "_subscription",
+        "_starts_now",
         "_task",
         "_write",
         "context",
@@ -67,11 +69,14 @@ class ChannelDriver:
         self, subscription: Subscription, *, name: str, using: str = "default", last_event_id: str = ""
     ) -> None:
         self.name = name
-        self.context = contextvars.copy_context()
+        self.context = contextvars.copy_context()  # the view's
         self.is_live = False  # everything there is was sent, and the hub pushes the rest
         self.direct: Any = None
-        self._subscription = subscription
+        # Not the subscription itself: thousands of streams may have the same channels, and share one set of them.
         self._channels = subscription.channels
+        self._initial = subscription.initial
+        self._starts_now = subscription.start == "now"
+        self._expires_at = subscription.expires_at
         self._hub: Hub = hub(using)
         self._group: Group | None = None  # set while it is joined
         self._last_event_id = last_event_id
@@ -92,6 +97,7 @@ class ChannelDriver:
         """Find where the stream begins. Raises ``BrokerUnavailable``; after this, nothing of the broker is an error."""
         await self._hub.start()
         self._group = self._hub.join(self, self._channels)
+        self._channels = self._group.channels
         try:
             await self._find_position(last_event_id or self._last_event_id)
         except BaseException:
@@ -128,7 +134,7 @@ class ChannelDriver:
     def _begin_at_head(self, greeting: str) -> None:
         self._greeting = greeting
         self._epoch = self._hub.cursor.epoch
-        self._position = self._hub.cursor.offset if self._subscription.start == "now" else None
+        self._position = self._hub.cursor.offset if self._starts_now else None
 
     # While it is served.
 
@@ -137,8 +143,10 @@ class ChannelDriver:
         self._write = write
         self._on_end = on_end
         self.direct = direct
-        if self._subscription.expires_at is not None:
-            seconds = max(0.0, self._subscription.expires_at - time.time())
+        if self._initial is None:  # nothing of the project's runs any more, and of the request nothing has to stay
+            self.context = contextvars.copy_context()
+        if self._expires_at is not None:
+            seconds = max(0.0, self._expires_at - time.time())
             self._expiry = asyncio.get_running_loop().call_later(seconds, self.end, context=self.context)
         self.catch_up()
 
@@ -303,7 +311,7 @@ class ChannelDriver:
         start = self._position if self._position is not None else 0
         cursor = str(Cursor(self._epoch, start))
         last: ServerSentEvent | None = None
-        async for value in initial_values(self._subscription.initial):
+        async for value in initial_values(self._initial):
             event = value if isinstance(value, ServerSentEvent) else ServerSentEvent(value)
             if event.data is None:  # it cannot carry an id
                 continue
