@@ -6,7 +6,7 @@ ENVIRONMENT = $(PYTHON) scripts/environment.py
 BIN = .venv/bin
 
 # A second run of the environment script is a no-op.
-.PHONY: help environment demo test test-all services lint types docs bench coverage clean
+.PHONY: help environment demo test test-all services lint types docs bench bench-quick coverage clean
 
 help:
 	@echo 'make demo      the demo page on http://127.0.0.1:$(PORT)/ (PORT=...)'
@@ -14,7 +14,8 @@ help:
 	@echo 'make test-all  the same with the long fault tests'
 	@echo 'make services  install the servers and browsers that tests use (Debian, as root)'
 	@echo 'make lint      ruff, mypy, import-linter     make docs    the documentation'
-	@echo 'make bench     this package beside others    make clean   remove what was made'
+	@echo 'make bench     this package beside others, an hour; bench-quick: under a minute'
+	@echo 'make clean     remove what was made'
 
 demo:
 	@$(ENVIRONMENT) .demo/venv demo
@@ -42,9 +43,11 @@ docs: environment
 	@echo 'docs/_build/html/index.html'
 
 bench: environment
-	@$(BIN)/python -m benchmarks.run
-	@$(BIN)/python -m benchmarks.publish
-	@$(BIN)/python -W ignore -m benchmarks.log
+	@$(BIN)/python -W ignore -m benchmarks.run
+	@$(BIN)/python -m benchmarks.report
+
+bench-quick: environment
+	@$(BIN)/python -W ignore -m benchmarks.run --quick
 
 coverage: environment
 	@$(BIN)/coverage run -m pytest -m "not long" && $(BIN)/coverage combine -q && $(BIN)/coverage report

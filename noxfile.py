@@ -10,9 +10,15 @@ import nox
 
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_missing_interpreters = os.environ.get("CI") == "true"
-nox.options.sessions = ["tests", "wheel"]
+nox.options.sessions = ["tests", "servers", "wheel"]
 
 PAIRS = [("3.11", "5.2"), ("3.12", "5.2"), ("3.12", "6.1"), ("3.13", "6.1")]
+
+# What is written past ASGI depends on the server: from the oldest that is supported on. The newest have all other runs.
+SERVERS = [
+    ("uvicorn==0.30.6", "hypercorn==0.17.3", "granian==2.0.0", "daphne==4.2.0"),
+    ("uvicorn==0.38.0", "hypercorn==0.18.0", "granian==2.4.2", "daphne==4.2.1"),
+]
 
 # What the servers and the browsers do does not change with every pair: these run in the main run alone.
 QUICK = ["--ignore=tests/browser", "--ignore=tests/faults", "--ignore=tests/test_scripts.py"]
@@ -50,6 +56,16 @@ def tests(session: nox.Session, django: str) -> None:
     session.env["TEST_EXAMPLES"] = "15"  # of the property test of channels, which is the same on every pair
     # On Django 5.2 the servers had their tests in the main run.
     run_tests(session, "-q", *QUICK, *(["--ignore=tests/servers"] if django == "5.2" else []))
+
+
+@nox.session(python=f"{sys.version_info[0]}.{sys.version_info[1]}")
+@nox.parametrize("versions", SERVERS, ids=["oldest", "middle"])
+def servers(session: nox.Session, versions: tuple[str, ...]) -> None:
+    session.install(".", *groups())
+    session.install(*versions)
+    run_tests(
+        session, "-q", "tests/test_servers.py", "tests/servers/test_shortcuts.py", "tests/servers/test_streams.py"
+    )
 
 
 @nox.session(python=f"{sys.version_info[0]}.{sys.version_info[1]}")

@@ -51,7 +51,7 @@ class _Side:
 
 async def measure(databases: Databases, *, quick: bool, names: Sequence[str] = ()) -> dict[str, Any]:
     """Take turns, each of about a second: what else the machine does then hits every contender alike."""
-    connections, rounds = (200, 3) if quick else (1000, 10)
+    connections, rounds = (200, 3) if quick else (1000, 8)
     sides: list[_Side] = []
     results: dict[str, Any] = {"connections": connections, "rounds": rounds}
     with contextlib.ExitStack() as stack:

@@ -118,36 +118,21 @@ def snapshot() -> dict[str, float]:
     return {"before": before, "held": held, "after": send_milliseconds()}
 
 
-def main() -> None:
-    if len(sys.argv) > 1:
-        import django
-
-        django.setup()
-        print(json.dumps({"pages": pages, "snapshot": snapshot}[sys.argv[1]]()))
-        return
-    report: dict[str, Any] = {}
+def measure() -> dict[str, Any]:
+    report: dict[str, Any] = {"rows": PAGE_ROWS, "moved_rows": MOVED_ROWS, "databases": {}}
     for kind in ("postgresql", "sqlite", "mariadb"):
         with database(kind) as settings:
             found = arrivals(settings)
             percentiles = statistics.quantiles(found, n=100)
-            report[kind] = {"arrival_p50_ms": statistics.median(found), "arrival_p99_ms": percentiles[98]}
-            print(
-                f"{kind:11} from one process to a client of another: median {statistics.median(found):.1f} ms, ", end=""
-            )
-            print(f"p99 {percentiles[98]:.1f} ms")
-            report[kind] |= in_django("pages", settings)
-            times = ", ".join(f"{name} {each:.1f} ms" for name, each in report[kind]["milliseconds"].items())
-            print(f"{'':11} a page of {PAGE_ROWS:,} rows: {times}")
+            arrival = {"arrival_p50_ms": statistics.median(found), "arrival_p99_ms": percentiles[98]}
+            report["databases"][kind] = arrival | in_django("pages", settings)
     with database("postgresql") as settings:
-        report["snapshot"] = found_held = in_django("snapshot", settings)
-    print(
-        f"\nPostgreSQL, a send: {found_held['before']:.1f} ms; with a snapshot held over {MOVED_ROWS:,} moved rows "
-        f"{found_held['held']:.1f} ms; after it was released {found_held['after']:.1f} ms"
-    )
-    path = Path("benchmarks/results/log.json")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=2) + "\n")
+        report["snapshot"] = in_django("snapshot", settings)
+    return report
 
 
 if __name__ == "__main__":
-    main()
+    import django
+
+    django.setup()
+    print(json.dumps({"pages": pages, "snapshot": snapshot}[sys.argv[1]]()))

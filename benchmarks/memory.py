@@ -21,7 +21,7 @@ async def measure(databases: Databases, *, quick: bool) -> dict[str, Any]:
             ours = name == "memory"
             path = "/private/" if ours else server.path()
             crowd = Crowd(server.port, headers=COOKIE)
-            await crowd.connect(path, 50)  # what is loaded by the first requests belongs to no connection
+            await crowd.connect(path, 400)  # what requests on their way need belongs to no open connection
             await crowd.close()
             before = await settled(server)
             peaks, growth = [], {}

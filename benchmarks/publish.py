@@ -10,7 +10,6 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from tests.processes import ROOT, PostgreSQL, postgresql
@@ -24,11 +23,7 @@ CYCLE_SECONDS = 16.0
 WAYS = ("plain INSERT", "serversent", "django-eventstream")
 
 
-def main() -> None:
-    """Run as a publisher if a way is named, as the whole benchmark otherwise."""
-    if len(sys.argv) > 1:
-        publish(sys.argv[1], float(sys.argv[2]), float(sys.argv[3]))
-        return
+def measure() -> dict[str, Any]:
     with postgresql() as server:
         environment = {**os.environ, "BENCH_DATABASE": json.dumps(server.settings)}
         run_django(environment, "from django.core.management import call_command as c; c('migrate', verbosity=0)")
@@ -36,23 +31,19 @@ def main() -> None:
         rates: dict[str, list[float]] = {way: [] for way in WAYS}
         for _ in range(ROUNDS):
             for way in WAYS:
-                rates[way].append(measure(way, environment))
+                rates[way].append(rate_of(way, environment))
         numbered = int(server.sql("select count(*) from serversent_event"))
         left = int(server.sql("select count(*) from serversent_outbox"))
         cycles = endure(server, environment)
-    results = {way: statistics.median(found) for way, found in rates.items()}
-    print(f"{PUBLISHERS} publishers on one channel, PostgreSQL with fsync on; median of {ROUNDS} rounds\n")
-    for way, rate in results.items():
-        print(f"{way:22} {rate:8.0f} events/s   {rate / results['plain INSERT']:5.2f} of a plain INSERT")
-    ratio = results["serversent"] / results["django-eventstream"]
-    print(f"\n{ratio:.1f} times django-eventstream. {numbered} events numbered, {left} left in the outbox")
-    print(f"\nThe same for {ENDURED_EVENTS:,} events, all but {KEPT_EVENTS:,} pruned after each cycle:\n")
-    for cycle in cycles:
-        print(f"{cycle['events']:8} events {cycle['rate']:8.0f} events/s   log {cycle['log_mb']:6.1f} MB", end="")
-        print(f"   outbox {cycle['outbox_mb']:6.1f} MB   pruned in {cycle['prune_seconds']:.1f} s")
-    path = Path("benchmarks/results/publish.json")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"events_per_second": results, "rounds": rates, "cycles": cycles}, indent=2) + "\n")
+    return {
+        "publishers": PUBLISHERS,
+        "events_per_second": {way: statistics.median(found) for way, found in rates.items()},
+        "rounds": rates,
+        "numbered": numbered,
+        "left_in_outbox": left,
+        "kept": KEPT_EVENTS,
+        "cycles": cycles,
+    }
 
 
 def endure(server: PostgreSQL, environment: dict[str, str]) -> list[dict[str, float]]:
@@ -62,7 +53,7 @@ def endure(server: PostgreSQL, environment: dict[str, str]) -> list[dict[str, fl
     cycles: list[dict[str, float]] = []
     events = 0
     while events < ENDURED_EVENTS:
-        rate = measure("serversent", environment, CYCLE_SECONDS)
+        rate = rate_of("serversent", environment, CYCLE_SECONDS)
         events += round(rate * CYCLE_SECONDS)
         moment = time.monotonic()
         run_django(environment, prune)
@@ -80,7 +71,7 @@ def run_django(environment: dict[str, str], code: str) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=ROOT)
 
 
-def measure(way: str, environment: dict[str, str], seconds: float = SECONDS) -> float:
+def rate_of(way: str, environment: dict[str, str], seconds: float = SECONDS) -> float:
     """Return events per second of all publishers together."""
     start = time.time() + 6  # every one is up by then
     command = [sys.executable, "-m", "benchmarks.publish", way, str(start), str(start + seconds)]
@@ -140,4 +131,4 @@ def publish(way: str, start: float, end: float) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    publish(sys.argv[1], float(sys.argv[2]), float(sys.argv[3]))

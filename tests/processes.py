@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import trustme
+
 from .client import Stream, get
 from .waiting import wait_for
 
@@ -47,6 +49,21 @@ ASGI_SERVERS = {
         "{application}",
     ],
     "uvicorn-h11": ["-m", "uvicorn", "--port", "{port}", "--http", "h11", "--loop", "asyncio", "{application}"],
+    "uvicorn-tls": [
+        *[
+            "-m",
+            "uvicorn",
+            "--port",
+            "{port}",
+            "--ssl-keyfile",
+            "{folder}/key.pem",
+            "--ssl-certfile",
+            "{folder}/cert.pem",
+        ],
+        "{application}",
+    ],
+    "hypercorn": ["-m", "hypercorn", "--bind", "127.0.0.1:{port}", "{application}"],
+    "granian": ["-m", "granian", "--interface", "asgi", "--port", "{port}", "{application}"],
     "runserver": ["-m", "django", "runserver", "--noreload", "127.0.0.1:{port}"],
     "runserver-reload": ["-m", "django", "runserver", "127.0.0.1:{port}"],
     "uvicorn-reload": ["-m", "uvicorn", "--port", "{port}", "--reload", "--reload-dir", "{folder}", "{application}"],
@@ -65,9 +82,11 @@ def free_port() -> int:
 class Server:
     """A running server: its URL, its process and its log."""
 
-    def __init__(self, command: list[str], port: int, environment: dict[str, str], folder: Path) -> None:
+    def __init__(
+        self, command: list[str], port: int, environment: dict[str, str], folder: Path, scheme: str = "http"
+    ) -> None:
         self.port = port
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"{scheme}://127.0.0.1:{port}"
         self.log_path = folder / f"server-{port}.log"
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
@@ -127,10 +146,15 @@ def serve(
     }
     if kind.startswith("runserver"):
         variables.setdefault("TEST_FIRST_APPS", "daphne")
+    scheme = "http"
+    if kind.endswith("-tls"):
+        scheme = "https"
+        certificate = trustme.CA().issue_cert("127.0.0.1")
+        certificate.private_key_pem.write_to_path(folder / "key.pem")
+        certificate.cert_chain_pems[0].write_to_path(folder / "cert.pem")
     pattern = command or [sys.executable, *ASGI_SERVERS[kind]]
-    server = Server(
-        [part.format(port=port, application=application, folder=folder) for part in pattern], port, variables, folder
-    )
+    arguments = [part.format(port=port, application=application, folder=folder) for part in pattern]
+    server = Server(arguments, port, variables, folder, scheme)
     try:
         server.wait_ready()
         yield server

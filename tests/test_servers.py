@@ -1,12 +1,15 @@
 """What reaches past ASGI, against uvicorn's own objects: a change in uvicorn that matters shows here."""
 
 import asyncio
+import functools
 
 import pytest
+from daphne.http_protocol import WebRequest
+from hypercorn.protocol.http_stream import HTTPStream
 from uvicorn.protocols.http import h11_impl, httptools_impl
 from uvicorn.protocols.http.flow_control import FlowControl
 
-from serversent.servers import direct_writer, may_receive_again, write_all
+from serversent.servers import direct_writer, may_receive_again, runs_by_hand, with_backpressure, write_all
 
 
 class Transport(asyncio.Transport):
@@ -26,7 +29,7 @@ class Transport(asyncio.Transport):
 def started_cycle(*, headers=(), method="GET"):
     transport = Transport()
     cycle = httptools_impl.RequestResponseCycle(
-        scope={"type": "http", "method": method, "path": "/", "http_version": "1.1"},
+        scope={"type": "http", "method": method, "path": "/", "http_version": "1.1", "headers": []},
         transport=transport,
         flow=FlowControl(transport),
         logger=None,
@@ -103,6 +106,35 @@ async def test_only_a_send_of_uvicorns_own_is_passed_by():
     assert direct_writer(cycle.send) is cycle
     assert direct_writer(middleware) is None
     assert direct_writer(h11_impl.RequestResponseCycle.__new__(h11_impl.RequestResponseCycle).send) is None
+
+
+def bare(cls):
+    return cls.__new__(cls)
+
+
+async def test_a_servers_own_send_needs_no_task():
+    assert runs_by_hand(bare(httptools_impl.RequestResponseCycle).send)
+    assert runs_by_hand(bare(h11_impl.RequestResponseCycle).send)
+    assert runs_by_hand(bare(HTTPStream).app_send)
+    assert not runs_by_hand(asyncio.Queue().put)
+
+    async def middleware(message):
+        raise AssertionError
+
+    assert not runs_by_hand(middleware)
+
+
+async def test_with_the_setting_off_there_is_nothing_but_asgi(settings):
+    cycle, _, start = started_cycle()
+    await cycle.send(start)
+    settings.SERVERSENT = {"SERVER_SHORTCUTS": False}
+    assert direct_writer(cycle.send) is None
+    assert not runs_by_hand(cycle.send)
+    assert not may_receive_again(cycle.receive)
+    request = bare(WebRequest)
+    request.channel = object()
+    send = functools.partial(lambda protocol, message: None, request)
+    assert with_backpressure(send) is send
 
 
 async def test_uvicorn_tells_of_the_disconnect_after_a_cancelled_receive():

@@ -382,8 +382,9 @@ def channels(request):
 
 @login_not_required
 def send(request):
-    """Publish from within this server."""
-    send_event(request.GET["channel"], request.GET["data"], event=request.GET.get("event", "message"))
+    """Publish from within this server; ``padding``: bytes more of data."""
+    data = request.GET["data"] + "x" * int(request.GET.get("padding", 0))
+    send_event(request.GET["channel"], data, event=request.GET.get("event", "message"))
     return HttpResponse("sent")
 
 
