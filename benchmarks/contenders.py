@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from .load import ask, wait_for_port
 from .measure import cpu_seconds, pss_bytes
 from .publisher import publish_all
 
-__all__ = ["CONTENDERS", "Databases", "Running", "running"]
+__all__ = ["CONTENDERS", "Databases", "Running", "running", "starting"]
 
 NCHAN_MODULE = "/usr/lib/nginx/modules/ngx_nchan_module.so"
 
@@ -131,6 +132,12 @@ class Running:
         self.process = process
         self.pid = process.pid
 
+    def wait_ready(self) -> None:
+        wait_for_port(self.port)
+        if self.contender.kind == "nchan" or self.contender.server == "granian":  # a worker does the work
+            children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+            self.pid = int(children[-1])
+
     def cpu_seconds(self) -> float:
         return cpu_seconds(self.pid)
 
@@ -154,7 +161,8 @@ class Running:
         return state
 
     def stop(self) -> None:
-        self.process.kill()
+        for pid in {self.pid, self.process.pid}:
+            os.kill(pid, signal.SIGKILL)
         self.process.wait()
 
 
@@ -162,6 +170,11 @@ class _WithPublisher(Running):
     """Its publisher is a process beside it, as a worker is, or a shell."""
 
     publisher: subprocess.Popen[bytes]
+
+    def wait_ready(self) -> None:
+        assert self.publisher.stdout is not None
+        self.publisher.stdout.readline()
+        super().wait_ready()
 
     async def publish(self, events: int, interval: float = 0.0, padding: int = 60, channels: int = 1) -> None:
         order = {"events": events, "interval": interval, "padding": padding, "channels": channels}
@@ -230,15 +243,18 @@ http {{
 @contextlib.contextmanager
 def running(key: str, databases: Databases, **variables: str) -> Iterator[Running]:
     """Start a contender, some with variables of their own in the environment."""
+    with starting(key, databases, **variables) as server:
+        server.wait_ready()
+        yield server
+
+
+@contextlib.contextmanager
+def starting(key: str, databases: Databases, **variables: str) -> Iterator[Running]:
+    """The same without waiting for it, so that several start at once."""
     contender = CONTENDERS[key]
-    port = free_port()
     with contextlib.ExitStack() as stack:
-        server = _START[contender.kind](contender, port, databases, stack, **variables)
+        server = _START[contender.kind](contender, free_port(), databases, stack, **variables)
         stack.callback(server.stop)
-        wait_for_port(port)
-        if isinstance(server, _Nchan):
-            children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
-            server.pid = int(children[-1])
         yield server
 
 
@@ -282,8 +298,6 @@ def _start_django(
     server.publisher = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, cwd=ROOT
     )
-    assert server.publisher.stdout is not None
-    server.publisher.stdout.readline()
     return server
 
 

@@ -6,13 +6,13 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from .contenders import Databases, Running, running
+from .contenders import Databases, Running, starting
 from .load import Crowd
 
 __all__ = ["measure"]
 
-QUICK = ["floor", "bare", "nchan", "memory", "sqlite", "postgresql", "django", "starlette", "eventstream"]
-FULL = [*QUICK, "decorated", "handed off"]
+QUICK = ["floor", "nchan", "memory", "sqlite", "postgresql", "django", "starlette", "eventstream"]
+FULL = [*QUICK, "bare", "decorated", "handed off"]
 SERVERS = ["h11", "hypercorn", "django on hypercorn", "granian", "django on granian", "daphne", "django on daphne"]
 
 # Events of a round, and the seconds from one to the next.
@@ -51,12 +51,13 @@ class _Side:
 
 async def measure(databases: Databases, *, quick: bool, names: Sequence[str] = ()) -> dict[str, Any]:
     """Take turns, each of about a second: what else the machine does then hits every contender alike."""
-    connections, rounds = (200, 3) if quick else (1000, 8)
+    connections, rounds = (200, 2) if quick else (1000, 8)
     sides: list[_Side] = []
     results: dict[str, Any] = {"connections": connections, "rounds": rounds}
     with contextlib.ExitStack() as stack:
-        for name in names or (QUICK if quick else FULL):
-            server = stack.enter_context(running(name, databases))
+        chosen = names or (QUICK if quick else FULL)
+        for server in [stack.enter_context(starting(name, databases)) for name in chosen]:
+            server.wait_ready()
             crowd = Crowd(server.port)
             await crowd.connect(server.path(), connections)
             sides.append(_Side(server, crowd))

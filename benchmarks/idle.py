@@ -13,13 +13,14 @@ HEARTBEAT_SECONDS = 15
 
 
 async def measure(databases: Databases, *, quick: bool) -> dict[str, Any]:
-    connections, seconds = (500, 0.6 * HEARTBEAT_SECONDS) if quick else (10_000, 3 * HEARTBEAT_SECONDS)
-    results: dict[str, Any] = {"connections": connections, "seconds": seconds, "contenders": {}}
+    connections, each = (500, 1) if quick else (10_000, HEARTBEAT_SECONDS)
+    seconds = 3 * each
+    results: dict[str, Any] = {"connections": connections, "each": each, "seconds": seconds, "contenders": {}}
     for name in ["memory"] if quick else ["memory", "nchan", "starlette"]:
-        with running(name, databases) as server:
+        with running(name, databases, HEARTBEAT_SECONDS=str(each)) as server:
             crowd = Crowd(server.port)
             await crowd.connect(server.path(), connections)
-            await asyncio.sleep(2)
+            await asyncio.sleep(each)
             bytes_before, cpu, began = crowd.bytes, server.cpu_seconds(), time.monotonic()
             await asyncio.sleep(seconds)
             results["contenders"][server.name] = {

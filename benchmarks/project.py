@@ -44,6 +44,7 @@ settings.configure(
     ],
     SERVERSENT={
         "BROKERS": {"default": {"BACKEND": f"serversent.brokers.{os.environ['BROKER']}"}},
+        "HEARTBEAT_SECONDS": int(os.environ.get("HEARTBEAT_SECONDS", 15)),
         "REPLAY_BYTES": int(os.environ.get("REPLAY_BYTES", 2 * 1024 * 1024)),
     },
     DATABASES={"default": json.loads(os.environ["DATABASE"])},

@@ -94,7 +94,7 @@ def memory(found: dict[str, Any]) -> str:
 
 
 def idle(found: dict[str, Any]) -> str:
-    text = f"**Idle**: {found['connections']:,} connections, a heartbeat each 15 s.\n\n"
+    text = f"**Idle**: {found['connections']:,} connections, a heartbeat each {found['each']} s.\n\n"
     return text + table(
         ["", "% of a core", "bytes to each in " + _number(found["seconds"]) + " s"],
         (

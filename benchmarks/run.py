@@ -57,17 +57,18 @@ def main() -> None:
     if options.quick and not options.only:
         chosen.remove("servers")
     results["machine"] = machine()
-    for name in chosen:
-        began = time.monotonic()
-        if name in OTHERS:
-            results[name] = OTHERS[name]()
-        else:
-            with contextlib.ExitStack() as stack:
-                results[name] = uvloop.run(SCENARIOS[name](Databases(stack), quick=options.quick))
-        results[name]["took_seconds"] = round(time.monotonic() - began)
-        print(report.section(name, results[name]), flush=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(results, indent=1) + "\n")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        databases = Databases(stack)
+        for name in chosen:
+            began = time.monotonic()
+            if name in OTHERS:
+                results[name] = OTHERS[name]()
+            else:
+                results[name] = uvloop.run(SCENARIOS[name](databases, quick=options.quick))
+            results[name]["took_seconds"] = round(time.monotonic() - began)
+            print(report.section(name, results[name]), flush=True)
+            path.write_text(json.dumps(results, indent=1) + "\n")
     print(f"Written to {path}. To put it into the documentation: python -m benchmarks.report")
 
 

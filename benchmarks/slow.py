@@ -17,7 +17,7 @@ MISSED = 10_000
 
 async def measure(databases: Databases, *, quick: bool) -> dict[str, Any]:
     return {
-        "frozen": await frozen(databases, *((100, 2) if quick else (1000, 12))),
+        "frozen": await frozen(databases, *((100, 1) if quick else (1000, 12))),
         "laggards": await laggards(databases, *((10, 100) if quick else (10, 1000))),
     }
 

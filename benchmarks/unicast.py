@@ -8,13 +8,12 @@ from .load import Crowd
 
 __all__ = ["measure"]
 
-EVENTS = 500
 INTERVAL = 0.004
 
 
 async def measure(databases: Databases, *, quick: bool) -> dict[str, Any]:
     """Few channels and many, in turns, each with a server of its own."""
-    few, many, rounds = (100, 1000, 1) if quick else (100, 10_000, 5)
+    few, many, events, rounds = (100, 1000, 200, 1) if quick else (100, 10_000, 500, 5)
     results: dict[str, Any] = {"few": few, "many": many, "contenders": {}}
     for name in ["memory"] if quick else ["memory", "postgresql", "nchan"]:
         with running(name, databases) as with_few, running(name, databases) as with_many:
@@ -27,10 +26,10 @@ async def measure(databases: Databases, *, quick: bool) -> dict[str, Any]:
             for number in range(rounds + 1):
                 for server, crowd, channels in sides:
                     cpu = server.cpu_seconds()
-                    await server.publish(EVENTS, INTERVAL, channels=channels)
-                    await crowd.delivered(EVENTS)
+                    await server.publish(events, INTERVAL, channels=channels)
+                    await crowd.delivered(events)
                     if number:  # the first is to warm
-                        costs[channels].append((server.cpu_seconds() - cpu) / EVENTS * 1e6)
+                        costs[channels].append((server.cpu_seconds() - cpu) / events * 1e6)
             found = {channels: statistics.median(each) for channels, each in costs.items()}
             results["contenders"][with_few.name] = {
                 "cpu_us_few": found[few],
