@@ -21,7 +21,8 @@ async def measure(databases: Databases, *, quick: bool) -> dict[str, Any]:
             ours = name == "memory"
             path = "/private/" if ours else server.path()
             crowd = Crowd(server.port, headers=COOKIE)
-            await crowd.connect(path, 100 if quick else 400)  # what requests on their way need belongs to no open connection
+            # What requests on their way need belongs to no open connection.
+            await crowd.connect(path, 100 if quick else 400)
             await crowd.close()
             before = await settled(server)
             peaks, growth = [], {}
