@@ -37,7 +37,16 @@ def groups() -> list[str]:
 def run_tests(session: nox.Session, *arguments: str) -> None:
     # From a folder without src/, so that only what was installed is imported.
     folder = Path(session.create_tmp()).resolve()
-    for name in ("tests", "examples", "docs", "scripts", "pyproject.toml", "README.md", "CONTRIBUTING.md"):
+    for name in (
+        "tests",
+        "benchmarks",
+        "examples",
+        "docs",
+        "scripts",
+        "pyproject.toml",
+        "README.md",
+        "CONTRIBUTING.md",
+    ):
         source, target = Path(name).resolve(), folder / name
         if target.is_dir():
             shutil.rmtree(target)

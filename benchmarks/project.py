@@ -8,6 +8,7 @@ import json
 import os
 
 import django
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.core.asgi import get_asgi_application as get_django_asgi_application
@@ -56,6 +57,7 @@ django.setup()
 from serversent import asend_event, channel_stream, cursor, event_stream  # noqa: E402
 from serversent.asgi import get_asgi_application  # noqa: E402
 from serversent.brokers.database import DatabaseBroker  # noqa: E402
+from serversent.hub import hub  # noqa: E402
 
 queues: set[asyncio.Queue[str]] = set()
 tasks: set[asyncio.Task[None]] = set()
@@ -120,7 +122,6 @@ def page(request):
 async def send(channel, data):
     """Send an event from within this process, the contender's way."""
     if CONTENDER == "django-eventstream":
-        from asgiref.sync import sync_to_async
         from django_eventstream import send_event
 
         await sync_to_async(send_event)(channel, "message", data, json_encode=False)
@@ -144,9 +145,12 @@ async def collect(request):
     return HttpResponse()
 
 
-def state(request):
-    """Tell where the log stands, and how often it was read."""
-    return JsonResponse({"cursor": str(cursor()), "reads": reads["count"]})
+async def state(request):
+    """Tell where the log stands, how often it was read, and how many streams wait for their clients."""
+    groups = hub("default")._groups.values()
+    waiting = sum(len(group.subscribers) - len(group.live) - len(group.direct) for group in groups)
+    at = await sync_to_async(cursor)()
+    return JsonResponse({"cursor": str(at), "reads": reads["count"], "waiting": waiting})
 
 
 urlpatterns = [

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["section", "tables"]
+__all__ = ["pages", "section"]
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "docs" / "benchmarks"
@@ -230,6 +230,74 @@ def tables(results: dict[str, Any]) -> str:
     return text + "\n".join(section(name, results[name]) for name in SECTIONS if name in results)
 
 
+def constants(results: dict[str, Any]) -> dict[str, float]:
+    """Return what the page on scaling reckons with, of this package with the log on PostgreSQL where that matters."""
+    last = str(results["memory"]["steps"][-1])
+    ours, idlers = "serversent, memory", results["idle"]
+    return {
+        "connection_kb": results["memory"]["contenders"][ours]["kb_by_connections"][last],
+        "idle_us": idlers["contenders"][ours]["cpu_percent"] / 100 / idlers["connections"] * 1e6,
+        "delivery_us": results["fanout"]["paced"]["serversent, PostgreSQL"]["cpu_us"],
+        "burst_us": results["fanout"]["burst"]["serversent, PostgreSQL"]["cpu_us"],
+        "event_us": results["unicast"]["contenders"]["serversent, PostgreSQL"]["cpu_us_many"],
+        "opening_us": results["opening"]["@channel_stream"]["cpu_us"],
+        "sent_per_second": results["publish"]["events_per_second"]["serversent"],
+    }
+
+
+def constants_table(results: dict[str, Any]) -> str:
+    found = constants(results)
+    return table(
+        ["", "measured"],
+        [
+            ["connection: memory of an open one", f"{_number(found['connection_kb'])} kB"],
+            ["idle: CPU of an open one, heartbeats included, each second", f"{_number(found['idle_us'])} µs"],
+            ["delivery: CPU of one, paced", f"{_number(found['delivery_us'])} µs"],
+            ["delivery: CPU of one, in a burst", f"{_number(found['burst_us'])} µs"],
+            [
+                "event: CPU of taking one from the log on PostgreSQL and delivering it to one",
+                f"{_number(found['event_us'])} µs",
+            ],
+            [
+                "opening: CPU of opening and closing one, behind the middleware of `startproject`",
+                f"{_number(found['opening_us'])} µs",
+            ],
+            ["events that PostgreSQL takes, from 32 processes", f"{_number(found['sent_per_second'])} a second"],
+        ],
+    )
+
+
+CORES = 8
+BUSY = 0.7
+
+
+def scaling_table(results: dict[str, Any]) -> str:
+    """What fits, with each core busy to 70 %, if it does nothing else than that of the column."""
+    found = constants(results)
+    sizes = {"one process": 1, f"a machine with {CORES} cores": CORES, f"ten with {CORES} cores": 10 * CORES}
+    rows = []
+    for name, processes in sizes.items():
+        waiting = 50_000 * processes
+        rows.append(
+            [
+                name,
+                f"{waiting:,}",
+                f"{waiting * found['connection_kb'] / 1e6:,.1f} GB",
+                f"{50_000 * found['idle_us'] / 1e6:.0%}",
+                f"{BUSY * 1e6 / found['delivery_us'] * processes:,.0f}",
+                f"{BUSY * 1e6 / found['burst_us'] * processes:,.0f}",
+                f"{BUSY * 1e6 / found['opening_us'] * processes:,.0f}",
+                f"{found['sent_per_second']:,.0f}",
+            ]
+        )
+    head = ["", "connections", "their memory", "their heartbeats, of each core", "deliveries/s, paced"]
+    text = table([*head, "deliveries/s, burst", "opened/s", "events/s into one log"], rows)
+    return (
+        text + "\nReckoned, not measured, from the constants: 50,000 connections for each process, and each core busy "
+        "to 70 % with the one thing of the column.\n"
+    )
+
+
 # The plots: bars of one measure each, in colours that do for light and dark pages.
 
 _COLOURS = {"serversent": "#2f81f7"}
@@ -267,11 +335,21 @@ def _bars(path: Path, title: str, values: dict[str, float]) -> None:
     pyplot.close(figure)
 
 
+def pages(results: dict[str, Any]) -> dict[str, str]:
+    """Return what the documentation includes, by file name."""
+    return {
+        "results.md": tables(results),
+        "constants.md": constants_table(results),
+        "scaling.md": scaling_table(results),
+    }
+
+
 def main() -> None:
     results = json.loads((ROOT / "benchmarks" / "results" / "full.json").read_text())
     TARGET.mkdir(exist_ok=True)
     (TARGET / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    (TARGET / "results.md").write_text(tables(results))
+    for name, text in pages(results).items():
+        (TARGET / name).write_text(text)
     plots(results, TARGET)
     print(f"Written to {TARGET}")
 

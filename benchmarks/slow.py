@@ -1,6 +1,5 @@
 """Slow readers in the crowd: what the others notice of them, and what their coming back costs the log."""
 
-import asyncio
 import random
 import statistics
 from typing import Any
@@ -34,10 +33,10 @@ async def frozen(databases: Databases, connections: int, rounds: int) -> dict[st
         sleepers = Crowd(with_frozen.port, window=WINDOW)
         await sleepers.connect(with_frozen.path(), idlers)
         await sleepers.freeze()
-        for server, crowd, _ in crowds:  # until the sockets of the frozen are full
-            await server.publish(1500 if connections > 100 else 300, 0.004, PADDING)
-            await crowd.delivered(readers * (1500 if connections > 100 else 300))
-        await asyncio.sleep(1)
+        while (await with_frozen.state())["waiting"] < idlers:  # until the sockets of the frozen are full
+            for server, crowd, _ in crowds:
+                await server.publish(50, 0.01, PADDING)
+                await crowd.delivered(readers * 50)
         pss = with_frozen.pss_bytes()
         for number in range(rounds):
             for server, crowd, latencies in crowds if number % 2 else crowds[::-1]:

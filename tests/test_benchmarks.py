@@ -1,0 +1,22 @@
+"""The figures of the documentation are those of the run that it names."""
+
+import json
+from pathlib import Path
+
+from benchmarks.report import SECTIONS, pages
+
+FOLDER = Path(__file__).resolve().parent.parent / "docs" / "benchmarks"
+
+
+def test_the_tables_are_made_from_the_results():
+    results = json.loads((FOLDER / "results.json").read_text())
+    assert set(results) == {"machine", *SECTIONS}
+    for name, text in pages(results).items():
+        assert (FOLDER / name).read_text() == text, f"{name}: python -m benchmarks.report"
+
+
+def test_every_plot_is_shown():
+    page = (FOLDER.parent / "benchmarks.md").read_text()
+    plots = {path.name for path in FOLDER.glob("*.svg")}
+    assert len(plots) == 4
+    assert all(f"](benchmarks/{name})" in page for name in plots)
