@@ -84,6 +84,7 @@ async def plain(request):
     async def body():
         queue: asyncio.Queue[str] = asyncio.Queue()
         queues.add(queue)
+        yield ": stream\n\n"  # some servers keep the headers back until there is a body
         try:
             while True:
                 yield f"data: {await queue.get()}\n\n"

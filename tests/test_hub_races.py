@@ -11,9 +11,10 @@ from django.urls import path
 from serversent import Subscription, channel_stream, close_channel, cursor, send_event, subscribe
 from serversent import hub as hub_module
 from serversent.asgi import get_asgi_application
-from serversent.brokers import memory
+from serversent.brokers import broker, memory
 from serversent.brokers.database import DatabaseBroker
 from serversent.brokers.memory import MemoryBroker
+from serversent.byhand import begun
 from serversent.connection import Connection
 from serversent.errors import BrokerUnavailable
 from serversent.hub import Hub, hub, stop_hubs
@@ -364,3 +365,70 @@ async def test_closing_one_of_two_test_streams_leaves_the_other():
             assert (await two.next()).event == "ready"
         send_event("c", "x")
         assert (await one.next()).data == "x"
+
+
+async def test_a_page_from_the_oldest_is_nothing_to_resume_from(settings):
+    """One of its channels may have lost more than the other."""
+    options = {"BACKEND": "serversent.brokers.memory.MemoryBroker", "OPTIONS": {"keep": 3}}
+    settings.SERVERSENT = {"BROKERS": {"default": options}, "REPLAY_BYTES": 0}
+    send_event("a", "first")
+    for number in range(10):
+        send_event("b", number)
+    send_event("a", "last")
+    here = broker("default").cursor()
+    async with Client(Subscription(["a", "b"], start="oldest")) as oldest:
+        await oldest.take(6)
+        assert [data for _, data in oldest.seen[1:]] == ["first", "7", "8", "9", "last"]
+        resuming = Client(["a", "b"], last_event_id=f"{here.epoch}-{here.offset - 8}")
+        await resuming.driver.begin()
+        resuming.driver.attach(resuming.write, lambda _: None)
+        assert (await resuming.take(1))[0].event == "reset"
+        resuming.driver.cancel()
+
+
+async def test_a_write_that_was_begun_is_ended_before_its_stream_is():
+    lock = asyncio.Lock()
+    gate = asyncio.Event()
+
+    async def send():
+        async with lock:  # as a server's own
+            await gate.wait()
+
+    async with Client() as client:
+        await client.take(1)
+        while not client.driver.is_live:
+            await asyncio.sleep(0)
+        client.driver._write = lambda frame: begun(send())
+        client.driver.push(b"data: x\n\n")
+        assert lock.locked()
+        client.driver.cancel()  # before anything else has its turn
+        await client.driver.wait_closed(DEADLINE_SECONDS)
+        assert not lock.locked()
+
+
+async def test_a_cancellation_raised_by_a_servers_send_takes_no_other_stream_with_it():
+    def fail(frame):
+        raise asyncio.CancelledError
+
+    async with Client() as bad, Client() as good:
+        await bad.take(1)
+        await good.take(1)
+        bad.driver._write = fail
+        send_event("c", "x")
+        send_event("c", "y")
+        await good.take(3)
+        assert [data for _, data in good.seen[1:]] == ["x", "y"]
+        await bad.wait_over()
+
+
+async def test_a_channel_closed_as_the_hub_stops_ends_its_stream():
+    async with Client() as client:
+        await client.take(1)
+        while not client.driver.is_live:
+            await asyncio.sleep(0)
+        stopping = asyncio.create_task(hub("default").stop())
+        await asyncio.sleep(0)
+        close_channel("c")
+        await stopping
+        await client.wait_over()
+        assert client.seen[-1][0] == "end"

@@ -92,7 +92,7 @@ class Group:
         for subscriber in [*left, *self.live]:
             try:
                 subscriber.push(joined)
-            except Exception:  # the others must get theirs
+            except (Exception, asyncio.CancelledError):  # a server's, run by hand; the others must get theirs
                 logger.exception("An event could not be handed to a stream, which ends")
                 subscriber.end()
 
@@ -171,6 +171,7 @@ class Hub:
     def _detach(self) -> tuple[list[asyncio.Task[None]], Broker]:
         """Forget what runs, at once: who joins a turn of the loop later must not be left with it."""
         for group in list(self._groups.values()):  # first: they are where the cursor is now
+            group.is_open = False
             for subscriber in list(group.subscribers):
                 subscriber.catch_up()
         if self._stopping is not None:

@@ -116,11 +116,9 @@ class Reads:
             events = await self._broker.read(channels, after, upto)
         finally:
             del self._reading[channels, after]
-        frames = self._frames(events)
-        if after is None:
-            after = frames[0][0] - 1 if frames else events.upto
-        page = _Page(after, events.upto, frames)
-        self._keep(page, channels)
+        page = _Page(after or 0, events.upto, self._frames(events))
+        if after is not None:  # otherwise no floor was looked at: some of the channels may have lost more than others
+            self._keep(page, channels)
         return page
 
     def _check(self) -> None:

@@ -33,7 +33,7 @@ def with_backpressure(send: Send) -> Send:
     """Return a ``send`` that waits while the client does not read.
 
     Daphne's takes whatever it gets (100 MB were seen for one frozen reader); Twisted tells it to whom registers as
-    the producer of the response. Other servers' wait by themselves.
+    the producer of the response. Other servers' wait by themselves; Hypercorn's does not over HTTP/2.
     """
     request = _daphne_request(send)
     return send if request is None else _DaphneSend(send, request)

@@ -49,6 +49,7 @@ class ChannelDriver:
         "_expiry",
         "_greeting",
         "_group",
+        "_has_begun",
         "_hub",
         "_initial",
         "_last_event_id",
@@ -87,6 +88,7 @@ class ChannelDriver:
         self._may_be_closed = True  # so all channels may be, where it stands or before
         self._over = False
         self._task: asyncio.Task[None] | None = None  # set while catching up, or while a write waits
+        self._has_begun = False  # that task
         self._write: Write | None = None
         self._on_end: Callable[[Any], object] | None = None
         self._expiry: asyncio.TimerHandle | None = None
@@ -173,8 +175,11 @@ class ChannelDriver:
         """Stop. May be called in any state, also twice."""
         self._over = True
         self._leave()
-        if self._task is not None:
+        if self._task is not None and self._has_begun:
             self._task.cancel()
+        elif self._task is not None:
+            # A write that was begun by hand may hold a lock of the server's: the task has to get as far as that first.
+            asyncio.get_running_loop().call_soon(self._task.cancel)
 
     async def wait_closed(self, seconds: float) -> None:
         if self._task is not None:
@@ -214,6 +219,7 @@ class ChannelDriver:
     def _start(self, pause: Awaitable[None] | None, *, at_once: bool = False) -> None:
         """Catch up. ``at_once``: what can be written without waiting is written before this returns."""
         self._leave_live()
+        self._has_begun = False
         loop, coroutine = asyncio.get_running_loop(), self._catch_up(pause)
         if at_once and sys.version_info >= (3, 12):
             task = asyncio.Task(coroutine, loop=loop, name=_TASK, context=self.context, eager_start=True)
@@ -222,6 +228,7 @@ class ChannelDriver:
         self._task = None if task.done() else task
 
     async def _catch_up(self, pause: Awaitable[None] | None) -> None:
+        self._has_begun = True
         try:
             if pause is not None:
                 await pause
