@@ -258,14 +258,18 @@ def starting(key: str, databases: Databases, **variables: str) -> Iterator[Runni
         yield server
 
 
-def _start_floor(contender: Contender, port: int, _: Databases, stack: contextlib.ExitStack) -> Running:
+def _start_floor(
+    contender: Contender, port: int, _: Databases, stack: contextlib.ExitStack, **_variables: str
+) -> Running:
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="serversent-"))
     program = f"{folder}/floor"
     subprocess.run(["cc", "-O2", "-o", program, str(ROOT / "benchmarks/floor.c")], check=True)
     return Running(contender, port, subprocess.Popen([program, str(port)]))
 
 
-def _start_nchan(contender: Contender, port: int, _: Databases, stack: contextlib.ExitStack) -> Running:
+def _start_nchan(
+    contender: Contender, port: int, _: Databases, stack: contextlib.ExitStack, **_variables: str
+) -> Running:
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="serversent-"))
     os.chmod(folder, 0o777)
     Path(folder, "nginx.conf").write_text(_NGINX.format(module=NCHAN_MODULE, folder=folder, port=port))
@@ -278,11 +282,13 @@ def _python(server: str, application: str, port: int, environment: dict[str, str
     return subprocess.Popen([sys.executable, "-m", *arguments], env=environment, cwd=ROOT)
 
 
-def _start_bare(contender: Contender, port: int, _: Databases, __: contextlib.ExitStack) -> Running:
+def _start_bare(contender: Contender, port: int, _: Databases, __: contextlib.ExitStack, **_variables: str) -> Running:
     return Running(contender, port, _python("uvicorn", "benchmarks.bare:application", port, {**os.environ}))
 
 
-def _start_starlette(contender: Contender, port: int, _: Databases, __: contextlib.ExitStack) -> Running:
+def _start_starlette(
+    contender: Contender, port: int, _: Databases, __: contextlib.ExitStack, **_variables: str
+) -> Running:
     return Running(contender, port, _python("uvicorn", "benchmarks.starlette:application", port, {**os.environ}))
 
 

@@ -14,7 +14,7 @@ HEARTBEAT_SECONDS = 15
 
 async def measure(databases: Databases, *, quick: bool) -> dict[str, Any]:
     connections, each = (500, 1) if quick else (10_000, HEARTBEAT_SECONDS)
-    seconds = 3 * each
+    seconds = 2 * each
     results: dict[str, Any] = {"connections": connections, "each": each, "seconds": seconds, "contenders": {}}
     for name in ["memory"] if quick else ["memory", "nchan", "starlette"]:
         with running(name, databases, HEARTBEAT_SECONDS=str(each)) as server:

@@ -10,7 +10,8 @@ FOLDER = Path(__file__).resolve().parent.parent / "docs" / "benchmarks"
 
 def test_the_tables_are_made_from_the_results():
     results = json.loads((FOLDER / "results.json").read_text())
-    assert set(results) == {"machine", *SECTIONS}
+    assert results.keys() - {"machine"} <= SECTIONS.keys()
+    assert {"fanout", "memory", "idle", "unicast", "storm", "slow", "opening"} <= results.keys()
     for name, text in pages(results).items():
         assert (FOLDER / name).read_text() == text, f"{name}: python -m benchmarks.report"
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import functools
 import logging
 import random
 import time
@@ -25,7 +26,12 @@ FRAMES_PER_TURN = 64
 
 def opening_frame() -> bytes:
     """What a stream begins with: a comment, so that proxies pass the headers on, and the reconnection time."""
-    return comment_frame("stream") + retry_frame(setting("RETRY_MILLISECONDS"))
+    return _opening_frame(setting("RETRY_MILLISECONDS"))
+
+
+@functools.cache
+def _opening_frame(retry: int) -> bytes:
+    return comment_frame("stream") + retry_frame(retry)
 
 
 class Connection:

@@ -19,7 +19,7 @@ from .conf import setting
 from .cursors import Cursor
 from .errors import BrokerUnavailable, InvalidEvent
 from .event import END_FRAME, logged_frame
-from .reads import Frames, Reads, in_no_context
+from .reads import Frames, Piece, Reads, in_no_context, joined
 from .ring import Ring
 from .servers import write_all
 
@@ -35,6 +35,9 @@ MAX_BACKOFF_SECONDS = 10.0
 
 # Pieces that the connections which catch up read at once.
 CHUNK_BYTES = 256 * 1024
+
+# Places in the log of which what follows is kept joined.
+MOST_JOINED = 64
 
 
 class Subscriber(Protocol):
@@ -110,6 +113,9 @@ class Hub:
         self._starting: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._reads = self._new_reads()
+        # What was read since the last piece of the log: who comes back with others wants the same.
+        self._joined: dict[tuple[frozenset[str], int | None], tuple[list[Piece], int]] = {}
+        self._joined_bytes = 0
         self._stopping: asyncio.TimerHandle | None = None
         self._awaited = 0  # those who wait for the start
         self._moved: asyncio.Future[None] | None = None
@@ -184,6 +190,7 @@ class Hub:
         self._ring.clear(self._cursor.offset)
         self._reads.end()
         self._reads = self._new_reads()
+        self._forget_joined()
         self._wake_waiting()
         return tasks, broker
 
@@ -262,6 +269,7 @@ class Hub:
     # What is new. From the ring to the last push there is no await, so nobody sees one without the other.
 
     def _take(self, piece: Events) -> None:
+        self._forget_joined()
         if piece.epoch != self._cursor.epoch:
             logger.warning("The log of broker %r is another now: its streams are reset", self.alias)
             self._begin_anew(piece)
@@ -337,18 +345,36 @@ class Hub:
         group.is_open = self._cursor.epoch == here.epoch and self._cursor.offset == position
         return False
 
-    async def read(self, channels: frozenset[str], after: int | None) -> tuple[Frames, int]:
-        """Return the first frames after an offset, and the offset up to which that is all. The ring is asked first.
+    async def read(self, channels: frozenset[str], after: int | None) -> tuple[list[Piece], int]:
+        """Return the first events after an offset, as they are written, and the offset up to which that is all.
 
-        Raises ``CursorExpired``. ``after=None``: from the oldest that is kept.
+        The ring is asked first. Raises ``CursorExpired``. ``after=None``: from the oldest that is kept.
         """
+        key = channels, after
+        if key in self._joined:
+            return self._joined[key]
+        log = self._reads
+        frames, upto = await self._read(channels, after)
+        found = joined(frames), upto
+        if log is self._reads:  # it is the same log still
+            self._joined_bytes += sum(len(piece.frames) for piece in found[0])
+            if self._joined_bytes > CHUNK_BYTES or len(self._joined) == MOST_JOINED:
+                self._forget_joined()
+            self._joined[key] = found
+        return found
+
+    def _forget_joined(self) -> None:
+        self._joined.clear()
+        self._joined_bytes = 0
+
+    async def _read(self, channels: frozenset[str], after: int | None) -> tuple[Frames, int]:
         upto = self._cursor.offset
         if after is None:
             return await self._reads.oldest(channels, upto)
         return self.held(channels, after) or await self._reads.page(channels, after, upto)
 
     def held(self, channels: frozenset[str], after: int) -> tuple[Frames, int] | None:
-        """The same from the ring alone; ``None`` if it does not reach back that far."""
+        """Return frames from the ring alone; ``None`` if it does not reach back that far."""
         frames = self._ring.read(channels, after, CHUNK_BYTES)
         if frames is None:
             return None

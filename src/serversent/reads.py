@@ -15,11 +15,15 @@ from typing import Any, NamedTuple, TypeVar
 from .brokers import Broker, Events
 from .cursors import Cursor
 from .errors import BrokerUnavailable, CursorExpired
+from .event import END_FRAME
 
-__all__ = ["Frames", "Reads", "in_no_context"]
+__all__ = ["Frames", "Piece", "Reads", "in_no_context", "joined"]
 
 Frames = list[tuple[int, bytes]]
 T = TypeVar("T")
+
+# What is replayed is joined into writes of at least this size.
+WRITE_BYTES = 32 * 1024
 
 # Where pages begin: as far apart as a page of one busy channel goes.
 ALIGNED = 500
@@ -27,6 +31,31 @@ ALIGNED = 500
 # Pages that are kept for who comes to them next, all together.
 KEPT_BYTES = 2 * 1024 * 1024
 KEPT_PAGES = 64
+
+
+class Piece(NamedTuple):
+    """Frames that are written at once, the last one's offset, and whether a channel is closed among them."""
+
+    offset: int
+    frames: bytes
+    closes: bool
+
+
+def joined(frames: Frames) -> list[Piece]:
+    """Join frames to pieces of a useful size."""
+    pieces: list[Piece] = []
+    piece: list[bytes] = []
+    size, closes = 0, False
+    for number, (offset, frame) in enumerate(frames, 1):
+        if frame is END_FRAME:
+            closes = True
+        else:
+            piece.append(frame)
+            size += len(frame)
+        if size >= WRITE_BYTES or number == len(frames):
+            pieces.append(Piece(offset, b"".join(piece), closes))
+            piece, size, closes = [], 0, False
+    return pieces
 
 
 class _Page(NamedTuple):

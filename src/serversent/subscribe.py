@@ -19,7 +19,6 @@ from .errors import BrokerUnavailable, CursorExpired
 from .event import END_FRAME, ServerSentEvent, comment_frame, ready_frame, state_frame
 from .hub import Group, Hub, hub
 from .initial import initial_values
-from .reads import Frames
 from .subscription import Subscription
 
 __all__ = ["ChannelDriver"]
@@ -27,9 +26,6 @@ __all__ = ["ChannelDriver"]
 logger = logging.getLogger("serversent")
 
 Write = Callable[[bytes], Awaitable[None] | None]
-
-# What is replayed is joined into writes of at least this size.
-WRITE_BYTES = 32 * 1024
 
 RETRY_SECONDS = 1.0
 
@@ -265,31 +261,18 @@ class ChannelDriver:
                 return False
             return True
         try:
-            frames, upto = await self._hub.read(self._channels, self._position)
+            pieces, upto = await self._hub.read(self._channels, self._position)
         except CursorExpired:
             self._begin_at_head("reset")
             return False
         if self._epoch != self._hub.cursor.epoch:  # read from one log, and named by the other
             return False
-        await self._send(frames)
+        for piece in pieces:
+            self._may_be_closed |= piece.closes
+            self._position = piece.offset
+            await self._write_now(piece.frames)
         self._position = max(upto, self._position or 0)
         return False
-
-    async def _send(self, frames: Frames) -> None:
-        """Write frames, joined to pieces of a useful size. The position is the last that was handed over."""
-        piece: list[bytes] = []
-        size = 0
-        for number, (offset, frame) in enumerate(frames, 1):
-            if frame is END_FRAME:
-                self._may_be_closed = True
-            else:
-                piece.append(frame)
-                size += len(frame)
-            if size < WRITE_BYTES and number < len(frames):
-                continue
-            self._position = offset
-            await self._write_now(b"".join(piece))
-            piece, size = [], 0
 
     async def _write_now(self, piece: bytes) -> None:
         if piece and not self._over and (pause := self._write(piece)) is not None:  # type: ignore[misc]
