@@ -75,7 +75,7 @@ def main() -> None:
 def machine() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
-        "kernel": platform.release(),
+        "kernel": platform.release().partition("-")[0],
         "cores": os.cpu_count(),
         "versions": {name: version(name) for name in PACKAGES},
     }

@@ -16,6 +16,8 @@ PACKAGES = {
     "chromium": "chromium",
     "fonts-noto-color-emoji": "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf",
     "curl": "curl",
+    "gcc": "cc",  # for the floor of `make bench`
+    "libc6-dev": "/usr/include/stdio.h",
     "nodejs": "node",
     "npm": "npm",
     "pgbouncer": "pgbouncer",
