@@ -19,7 +19,7 @@ class Log:
     """A broker of events 1 to ``EVENTS``, that counts what it is asked."""
 
     alias = "log"
-    data = "x" * 100
+    data = "x" * 50
 
     def __init__(self, floor=0):
         self.floor = floor

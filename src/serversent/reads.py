@@ -29,7 +29,7 @@ WRITE_BYTES = 32 * 1024
 ALIGNED = 500
 
 # Pages that are kept for who comes to them next, all together.
-KEPT_BYTES = 2 * 1024 * 1024
+KEPT_BYTES = 1024 * 1024
 KEPT_PAGES = 64
 
 
