@@ -159,7 +159,8 @@ async def test_an_outage_while_the_end_is_asked_for_delays_it(monkeypatch):
         assert [event.event for event in client.events] == ["ready", "end"]
 
 
-async def test_a_read_of_the_old_log_is_not_shared_with_the_new(slow):
+@pytest.mark.parametrize("ends_first", [False, True])
+async def test_a_read_of_the_old_log_is_not_shared_with_the_new(slow, ends_first):
     async with Client("c") as first:
         await first.take(1)
         for number in range(3):
@@ -181,6 +182,9 @@ async def test_a_read_of_the_old_log_is_not_shared_with_the_new(slow):
                 while here.cursor.epoch != "other":
                     await asyncio.sleep(0.001)
             here._ring.clear(here.cursor.offset)
+            if ends_first:
+                gate.set()
+                await asyncio.sleep(0.01)
             async with Client("c", last_event_id="other-0") as second:
                 await asyncio.sleep(0.01)
                 gate.set()
