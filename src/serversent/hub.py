@@ -19,7 +19,7 @@ from .conf import setting
 from .cursors import Cursor
 from .errors import BrokerUnavailable, InvalidEvent
 from .event import END_FRAME, logged_frame
-from .reads import Frames, Piece, Reads, in_no_context, joined
+from .reads import Frames, Piece, Reads, in_no_context
 from .ring import Ring
 from .servers import write_all
 
@@ -35,9 +35,6 @@ MAX_BACKOFF_SECONDS = 10.0
 
 # Pieces that the connections which catch up read at once.
 CHUNK_BYTES = 256 * 1024
-
-# Places in the log of which what follows is kept joined.
-MOST_JOINED = 64
 
 
 class Subscriber(Protocol):
@@ -113,9 +110,6 @@ class Hub:
         self._starting: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._reads = self._new_reads()
-        # What was read since the last piece of the log: who comes back with others wants the same.
-        self._joined: dict[tuple[frozenset[str], int | None], tuple[list[Piece], int]] = {}
-        self._joined_bytes = 0
         self._stopping: asyncio.TimerHandle | None = None
         self._awaited = 0  # those who wait for the start
         self._moved: asyncio.Future[None] | None = None
@@ -190,7 +184,6 @@ class Hub:
         self._ring.clear(self._cursor.offset)
         self._reads.end()
         self._reads = self._new_reads()
-        self._forget_joined()
         self._wake_waiting()
         return tasks, broker
 
@@ -269,7 +262,7 @@ class Hub:
     # What is new. From the ring to the last push there is no await, so nobody sees one without the other.
 
     def _take(self, piece: Events) -> None:
-        self._forget_joined()
+        self._reads.forget_joined()
         if piece.epoch != self._cursor.epoch:
             logger.warning("The log of broker %r is another now: its streams are reset", self.alias)
             self._begin_anew(piece)
@@ -350,22 +343,12 @@ class Hub:
 
         The ring is asked first. Raises ``CursorExpired``. ``after=None``: from the oldest that is kept.
         """
-        key = channels, after
-        if key in self._joined:
-            return self._joined[key]
-        log = self._reads
-        frames, upto = await self._read(channels, after)
-        found = joined(frames), upto
-        if log is self._reads:  # it is the same log still
-            self._joined_bytes += sum(len(piece.frames) for piece in found[0])
-            if self._joined_bytes > CHUNK_BYTES or len(self._joined) == MOST_JOINED:
-                self._forget_joined()
-            self._joined[key] = found
+        log = self._reads  # what is read of this one is not kept for another
+        found = log.joined(channels, after)
+        if found is None:
+            frames, upto = await self._read(channels, after)
+            found = log.join(channels, after, frames, upto)
         return found
-
-    def _forget_joined(self) -> None:
-        self._joined.clear()
-        self._joined_bytes = 0
 
     async def _read(self, channels: frozenset[str], after: int | None) -> tuple[Frames, int]:
         upto = self._cursor.offset

@@ -17,7 +17,7 @@ from .cursors import Cursor
 from .errors import BrokerUnavailable, CursorExpired
 from .event import END_FRAME
 
-__all__ = ["Frames", "Piece", "Reads", "in_no_context", "joined"]
+__all__ = ["Frames", "Piece", "Reads", "in_no_context"]
 
 Frames = list[tuple[int, bytes]]
 T = TypeVar("T")
@@ -32,6 +32,10 @@ ALIGNED = 500
 KEPT_BYTES = 1024 * 1024
 KEPT_PAGES = 64
 
+# What is kept joined: bytes, and places in the log.
+JOINED_BYTES = 256 * 1024
+JOINED_PLACES = 64
+
 
 class Piece(NamedTuple):
     """Frames that are written at once, the last one's offset, and whether a channel is closed among them."""
@@ -41,7 +45,7 @@ class Piece(NamedTuple):
     closes: bool
 
 
-def joined(frames: Frames) -> list[Piece]:
+def _pieces_of(frames: Frames) -> list[Piece]:
     """Join frames to pieces of a useful size."""
     pieces: list[Piece] = []
     piece: list[bytes] = []
@@ -83,6 +87,9 @@ class Reads:
         self._frames = frames
         self._pages: OrderedDict[tuple[frozenset[str], int], _Page] = OrderedDict()
         self._bytes = 0
+        # What was read since the last piece of the log: who comes back with others wants the same.
+        self._joined: dict[tuple[frozenset[str], int | None], tuple[list[Piece], int]] = {}
+        self._joined_bytes = 0
         self._reading: dict[tuple[frozenset[str], int | None], asyncio.Task[_Page]] = {}
         self._head: asyncio.Task[Cursor] | None = None
         self._asked: dict[int, tuple[set[str], asyncio.Task[set[str]]]] = {}
@@ -149,6 +156,24 @@ class Reads:
         if after is not None:  # otherwise no floor was looked at: some of the channels may have lost more than others
             self._keep(page, channels)
         return page
+
+    def joined(self, channels: frozenset[str], after: int | None) -> tuple[list[Piece], int] | None:
+        """Return what ``join`` has returned for the same place, if that is kept still."""
+        return self._joined.get((channels, after))
+
+    def join(self, channels: frozenset[str], after: int | None, frames: Frames, upto: int) -> tuple[list[Piece], int]:
+        """Join what follows a place, as far as ``upto``, and keep it for others."""
+        found = _pieces_of(frames), upto
+        size = sum(len(piece.frames) for piece in found[0])
+        if self._joined_bytes + size > JOINED_BYTES or len(self._joined) == JOINED_PLACES:
+            self.forget_joined()
+        self._joined_bytes += size
+        self._joined[channels, after] = found
+        return found
+
+    def forget_joined(self) -> None:
+        self._joined.clear()
+        self._joined_bytes = 0
 
     def _check(self) -> None:
         if self._is_over:
