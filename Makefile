@@ -14,7 +14,7 @@ help:
 	@echo 'make test-all  the same with the long fault tests'
 	@echo 'make services  install the servers and browsers that tests use (Debian, as root)'
 	@echo 'make lint      ruff, mypy, import-linter     make docs    the documentation'
-	@echo 'make bench     this package beside others, an hour; bench-quick: under a minute'
+	@echo 'make bench     this package beside others, long; bench-quick: small numbers'
 	@echo 'make clean     remove what was made'
 
 demo:

@@ -48,7 +48,7 @@ PACKAGES = [
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="under a minute, small numbers, few contenders")
+    parser.add_argument("--quick", action="store_true", help="small numbers, few contenders")
     parser.add_argument("--only", nargs="+", choices=[*SCENARIOS, *OTHERS], help="these scenarios alone")
     options = parser.parse_args()
     path = FOLDER / ("quick.json" if options.quick else "full.json")
