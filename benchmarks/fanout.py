@@ -51,7 +51,7 @@ class _Side:
 
 async def measure(databases: Databases, *, quick: bool, names: Sequence[str] = ()) -> dict[str, Any]:
     """Take turns, each of about a second: what else the machine does then hits every contender alike."""
-    connections, rounds = (200, 2) if quick else (1000, 8)
+    connections, rounds = (120, 2) if quick else (1000, 8)
     sides: list[_Side] = []
     results: dict[str, Any] = {"connections": connections, "rounds": rounds}
     with contextlib.ExitStack() as stack:
@@ -65,6 +65,8 @@ async def measure(databases: Databases, *, quick: bool, names: Sequence[str] = (
             for each in sides:  # warm
                 await each.round(5, 0.05)
                 each.forget()
+            if quick:
+                events //= 2
             for number in range(rounds):
                 for each in sides[number % len(sides) :] + sides[: number % len(sides)]:
                     await each.round(events, interval)

@@ -12,7 +12,7 @@ PATHS = {"an ordinary view": "/page/", "@channel_stream": "/stream/?channel=benc
 
 
 async def measure(databases: Databases, *, quick: bool) -> dict[str, Any]:
-    requests, rounds = (100, 2) if quick else (200, 12)
+    requests, rounds = (60, 2) if quick else (200, 12)
     with running("memory", databases) as server:
         watcher = Crowd(server.port)
         await watcher.connect(server.path(), 1)

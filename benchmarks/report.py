@@ -141,8 +141,9 @@ def slow(found: dict[str, Any]) -> str:
         ],
     )
     text += f"\nMemory grew by {frozen['memory_growth_mb']:.1f} MB meanwhile. Reads of the broker for readers who come "
-    text += "back at once, each at a place of its own in 10,000 events: "
-    return text + ", ".join(f"{reads} for {int(readers):,}" for readers, reads in laggards.items()) + ".\n"
+    text += "back at once, each at a place of its own in "
+    text += f"{laggards['missed']:,} events: "
+    return text + ", ".join(f"{reads} for {int(readers):,}" for readers, reads in laggards["reads"].items()) + ".\n"
 
 
 def opening(found: dict[str, Any]) -> str:

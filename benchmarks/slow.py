@@ -11,13 +11,12 @@ __all__ = ["measure"]
 
 PADDING = 3900
 WINDOW = 4096
-MISSED = 10_000
 
 
 async def measure(databases: Databases, *, quick: bool) -> dict[str, Any]:
     return {
         "frozen": await frozen(databases, *((100, 1) if quick else (1000, 12))),
-        "laggards": await laggards(databases, *((10, 100) if quick else (10, 1000))),
+        "laggards": await laggards(databases, *((10, 100, 3000) if quick else (10, 1000, 10_000))),
     }
 
 
@@ -58,21 +57,22 @@ async def frozen(databases: Databases, connections: int, rounds: int) -> dict[st
     }
 
 
-async def laggards(databases: Databases, few: int, many: int) -> dict[str, Any]:
+async def laggards(databases: Databases, few: int, many: int, missed: int) -> dict[str, Any]:
     """Readers who come back at once, each at a place of its own, further back than a process keeps in memory."""
-    return {str(readers): await reads_of(databases, readers) for readers in (few, many)}
+    reads = {str(readers): await reads_of(databases, readers, missed) for readers in (few, many)}
+    return {"missed": missed, "reads": reads}
 
 
-async def reads_of(databases: Databases, readers: int) -> int:
+async def reads_of(databases: Databases, readers: int, missed: int) -> int:
     with running("sqlite", databases, REPLAY_BYTES="1000") as server:
         watcher = Crowd(server.port)
         await watcher.connect(server.path(), 1)
         start = (await server.state())["cursor"]
-        await server.publish(MISSED)
-        await watcher.delivered(MISSED)
+        await server.publish(missed)
+        await watcher.delivered(missed)
         now = await server.state()
         epoch, _, first = start.partition("-")
-        places = [int(first) + random.randrange(MISSED - 100) for _ in range(readers)]
+        places = [int(first) + random.randrange(missed - 100) for _ in range(readers)]
         crowd = Crowd(server.port, until=b"id: %s\n" % now["cursor"].encode())
         await crowd.connect(
             lambda number: f"{server.path()}&lastEventId={epoch}-{places[number]}", readers, each=readers

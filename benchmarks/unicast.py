@@ -13,7 +13,7 @@ INTERVAL = 0.004
 
 async def measure(databases: Databases, *, quick: bool) -> dict[str, Any]:
     """Few channels and many, in turns, each with a server of its own."""
-    few, many, events, rounds = (100, 1000, 200, 1) if quick else (100, 10_000, 500, 4)
+    few, many, events, rounds = (100, 500, 100, 1) if quick else (100, 10_000, 500, 4)
     results: dict[str, Any] = {"few": few, "many": many, "contenders": {}}
     for name in ["memory"] if quick else ["memory", "nchan"]:
         with running(name, databases) as with_few, running(name, databases) as with_many:
