@@ -35,40 +35,34 @@ __all__ = [
 
 ROOT = Path(__file__).resolve().parent.parent
 
+_UVICORN = ["-m", "uvicorn", "--port", "{port}"]
+_HYPERCORN = ["-m", "hypercorn", "--bind", "127.0.0.1:{port}"]
+_GRANIAN = ["-m", "granian", "--interface", "asgi", "--port", "{port}"]
+_GUNICORN = ["-m", "gunicorn", "-b", "127.0.0.1:{port}"]
+_UVICORN_WORKER = [*_GUNICORN, "-k", "uvicorn_worker.UvicornWorker"]
+_KEY = ["--ssl-keyfile", "{folder}/key.pem", "--ssl-certfile", "{folder}/cert.pem"]
+
+# How each server is started, as arguments of Python.
 ASGI_SERVERS = {
     "daphne": ["-m", "daphne", "-p", "{port}", "{application}"],
-    "uvicorn-httptools": [
-        "-m",
-        "uvicorn",
-        "--port",
-        "{port}",
-        "--http",
-        "httptools",
-        "--loop",
-        "uvloop",
-        "{application}",
-    ],
-    "uvicorn-h11": ["-m", "uvicorn", "--port", "{port}", "--http", "h11", "--loop", "asyncio", "{application}"],
-    "uvicorn-tls": [
-        *[
-            "-m",
-            "uvicorn",
-            "--port",
-            "{port}",
-            "--ssl-keyfile",
-            "{folder}/key.pem",
-            "--ssl-certfile",
-            "{folder}/cert.pem",
-        ],
-        "{application}",
-    ],
-    "hypercorn": ["-m", "hypercorn", "--bind", "127.0.0.1:{port}", "{application}"],
-    "granian": ["-m", "granian", "--interface", "asgi", "--port", "{port}", "{application}"],
+    "uvicorn-httptools": [*_UVICORN, "--http", "httptools", "--loop", "uvloop", "{application}"],
+    "uvicorn-h11": [*_UVICORN, "--http", "h11", "--loop", "asyncio", "{application}"],
+    "uvicorn-tls": [*_UVICORN, *_KEY, "{application}"],
+    "uvicorn-4": [*_UVICORN, "--workers", "4", "{application}"],
+    "hypercorn": [*_HYPERCORN, "{application}"],
+    "hypercorn-0": [*_HYPERCORN, "--workers", "0", "{application}"],
+    "granian": [*_GRANIAN, "{application}"],
+    "gunicorn-uvicorn": [*_UVICORN_WORKER, "{application}"],
+    "gunicorn-asgi": [*_GUNICORN, "-k", "asgi", "{application}"],
     "runserver": ["-m", "django", "runserver", "--noreload", "127.0.0.1:{port}"],
     "runserver-reload": ["-m", "django", "runserver", "127.0.0.1:{port}"],
-    "uvicorn-reload": ["-m", "uvicorn", "--port", "{port}", "--reload", "--reload-dir", "{folder}", "{application}"],
+    "uvicorn-reload": [*_UVICORN, "--reload", "--reload-dir", "{folder}", "{application}"],
+    # These end a worker after some requests. The second and the third start another.
+    "uvicorn-recycled": [*_UVICORN, "--limit-max-requests", "20", "{application}"],
+    "hypercorn-recycled": [*_HYPERCORN, "--max-requests", "20", "{application}"],
+    "gunicorn-uvicorn-recycled": [*_UVICORN_WORKER, "--max-requests", "20", "{application}"],
     "wsgi-runserver": ["-m", "django", "runserver", "--noreload", "127.0.0.1:{port}"],
-    "gunicorn": ["-m", "gunicorn", "--threads", "4", "-b", "127.0.0.1:{port}", "tests.project.wsgi:application"],
+    "gunicorn": [*_GUNICORN, "--threads", "4", "tests.project.wsgi:application"],
 }
 
 

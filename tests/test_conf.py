@@ -22,6 +22,12 @@ def test_defaults():
             "MAX_EVENT_BYTES": 1024 * 1024,
             "MAX_CHANNELS": 100,
             "REPLAY_BYTES": 2 * 1024 * 1024,
+            "MAX_CONNECTIONS": None,
+            "MAX_CONNECTIONS_PER_USER": None,
+            "MAX_CONNECTIONS_PER_ADDRESS": None,
+            "CLIENT_ADDRESS": None,
+            "MAX_STREAM_SECONDS": None,
+            "SEND_TIMEOUT_SECONDS": 60,
             "SERVER_SHORTCUTS": True,
         }
         assert check_settings(None) == []

@@ -469,7 +469,7 @@ async def test_the_server_cancels_while_the_stream_ends_by_itself(application, o
     await server.until(lambda: b"tick" in server.body)
     for what in order:
         if what == "drain":
-            next(iter(open_connections())).drain()
+            next(iter(open_connections())).drain(1.0)
         else:
             task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -487,7 +487,7 @@ async def test_a_stream_that_ends_by_itself_leaves_the_task_uncancelled(applicat
 
     task = asyncio.create_task(around())
     await server.until(lambda: b"tick" in server.body)
-    next(iter(open_connections())).drain()
+    next(iter(open_connections())).drain(1.0)
     await finish(task)
     assert task.result() == 0
 

@@ -1,8 +1,9 @@
-"""The Django app: nothing but the system checks needs it."""
+"""The Django app: its checks, and the signals that end the streams of who may not listen any more."""
 
 from django.apps import AppConfig
 from django.core.checks import Tags, register
 
+from . import signals
 from .checks import check_brokers, check_databases, check_deployment, check_settings
 
 __all__ = ["ServerSentConfig"]
@@ -14,6 +15,7 @@ class ServerSentConfig(AppConfig):
     verbose_name = "Server-sent events"
 
     def ready(self) -> None:
+        signals.connect()
         register(check_settings)
         register(check_brokers)
         register(check_databases, Tags.database)

@@ -18,10 +18,10 @@ from django.http.response import HttpResponseBase
 from .byhand import in_context
 from .connection import opening_frame
 from .driver import Driver, StreamDriver
-from .errors import BrokerUnavailable, TooManySyncStreams
+from .errors import BrokerUnavailable, StreamRefused, TooManySyncStreams
 from .handoff import Handoff, handoff_of, keep_body
 from .request import last_event_id
-from .response import EventStreamResponse, set_stream_headers, too_many_streams, unavailable
+from .response import EventStreamResponse, refusal, set_stream_headers, too_many_streams, unavailable
 from .servers import Message, Send
 from .subscribe import ChannelDriver
 from .threads import ThreadedIterator
@@ -90,12 +90,17 @@ class ASGIHandler(DjangoASGIHandler):
             handoff = handoff_of(request)
             assert handoff is not None
             handoff.take(driver)
-            if isinstance(driver, ChannelDriver):
-                try:
+            try:
+                signed = driver.signed if isinstance(driver, ChannelDriver) else None
+                handoff.take_place(request, signed)
+                if isinstance(driver, ChannelDriver):
                     await driver.begin(last_event_id(request))
-                except BrokerUnavailable as error:
-                    await super().send_response(_instead_of(response, unavailable(error)), send)
-                    return
+            except BrokerUnavailable as error:
+                await super().send_response(_instead_of(response, unavailable(error)), send)
+                return
+            except StreamRefused as error:
+                await super().send_response(_instead_of(response, refusal(error)), send)
+                return
             headers = _headers(response)
             try:
                 await send({"type": "http.response.start", "status": response.status_code, "headers": headers})

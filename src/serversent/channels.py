@@ -4,9 +4,17 @@ import re
 from collections.abc import Iterable
 
 from .conf import setting
-from .errors import InvalidChannel, InvalidSubscription
+from .errors import InvalidChannel, InvalidSubscription, TooManyChannels
 
-__all__ = ["check_channel", "check_channels"]
+__all__ = ["CONTROL", "ENDED", "REVOKED", "REVOKED_SECONDS", "check_channel", "check_channels"]
+
+# Channels of our own, whose names nobody can send to or listen to: who may not listen any more.
+ENDED = "!ended"  # to whom what is open has to end
+REVOKED = "!revoked"  # the same, and what was signed before is refused
+CONTROL = frozenset({ENDED, REVOKED})
+
+# How long the log keeps those of REVOKED, whatever its retention. No signed URL is valid for longer.
+REVOKED_SECONDS = 30 * 86_400
 
 _NAME = re.compile(r"[A-Za-z0-9_\-.:@=]{1,200}")
 
@@ -28,7 +36,5 @@ def check_channels(channels: str | Iterable[str]) -> frozenset[str]:
     if not names:
         raise InvalidSubscription("channels", "must be at least one")
     if len(names) > (limit := setting("MAX_CHANNELS")):
-        raise InvalidSubscription(
-            "channels", f'{len(names)} are more than SERVERSENT["MAX_CHANNELS"] allows, which is {limit}'
-        )
+        raise TooManyChannels(len(names), limit)
     return names

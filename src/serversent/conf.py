@@ -1,10 +1,12 @@
 """The only reader of ``settings.SERVERSENT``."""
 
+import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
 
 __all__ = ["SETTINGS", "broker_settings", "problems", "setting"]
 
@@ -12,13 +14,15 @@ __all__ = ["SETTINGS", "broker_settings", "problems", "setting"]
 class Setting(NamedTuple):
     """A key of the dict: its default, and the smallest and largest value allowed. Whole numbers if ``whole``.
 
-    ``True`` or ``False`` where the default is.
+    ``True`` or ``False`` where the default is. ``None`` if ``may_be_none``; a dotted path if ``is_path``.
     """
 
-    default: float
+    default: float | str | None
     minimum: float = 0
     maximum: float = 1
     whole: bool = False
+    may_be_none: bool = False
+    is_path: bool = False
 
 
 SETTINGS = {
@@ -35,6 +39,16 @@ SETTINGS = {
     "MAX_CHANNELS": Setting(100, 1, 500, whole=True),
     # The newest events that a process keeps in memory, in bytes: reconnects are served from there.
     "REPLAY_BYTES": Setting(2 * 1024 * 1024, 0, 10 * 1024**3, whole=True),
+    # Streams open at once, in one process; None: as many as come. Of one user, and of one address.
+    "MAX_CONNECTIONS": Setting(None, 0, 1_000_000, whole=True, may_be_none=True),
+    "MAX_CONNECTIONS_PER_USER": Setting(None, 1, 1_000_000, whole=True, may_be_none=True),
+    "MAX_CONNECTIONS_PER_ADDRESS": Setting(None, 1, 1_000_000, whole=True, may_be_none=True),
+    # A function of the request that returns the client's address, where a proxy stands before the server.
+    "CLIENT_ADDRESS": Setting(None, may_be_none=True, is_path=True),
+    # After this time a stream ends, a tenth of it earlier at most, and its client comes back.
+    "MAX_STREAM_SECONDS": Setting(None, 1, 31_536_000, may_be_none=True),
+    # A client that has not read for so long is cut off.
+    "SEND_TIMEOUT_SECONDS": Setting(60, 1, 86_400, may_be_none=True),
     # Whether known servers are spoken to past ASGI where that is cheaper, or the only way (servers.py).
     "SERVER_SHORTCUTS": Setting(True),
 }
@@ -99,10 +113,25 @@ def problems() -> Iterator[tuple[str, str]]:
 
 def _problem(name: str, value: object) -> str | None:
     allowed = SETTINGS[name]
+    if value is None and allowed.may_be_none:
+        return None
+    if allowed.is_path:
+        return _path_problem(name, value)
     if isinstance(allowed.default, bool):
         return None if isinstance(value, bool) else f"SERVERSENT[{name!r}] is {value!r}; it must be True or False"
     kinds = (int,) if allowed.whole else (int, float)
     if isinstance(value, kinds) and not isinstance(value, bool) and allowed.minimum <= value <= allowed.maximum:
         return None
     kind = "a whole number" if allowed.whole else "a number"
-    return f"SERVERSENT[{name!r}] is {value!r}; it must be {kind} from {allowed.minimum} to {allowed.maximum}"
+    none = ", or None" if allowed.may_be_none else ""
+    return f"SERVERSENT[{name!r}] is {value!r}; it must be {kind} from {allowed.minimum} to {allowed.maximum}{none}"
+
+
+@functools.cache
+def _path_problem(name: str, value: object) -> str | None:
+    shape = "it must be the dotted path of a function of the request, or None"
+    try:
+        found = import_string(value) if isinstance(value, str) else None
+    except ImportError as error:
+        return f"SERVERSENT[{name!r}] is {value!r}; {shape}: {error}"
+    return None if callable(found) else f"SERVERSENT[{name!r}] is {value!r}; {shape}"

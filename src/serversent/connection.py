@@ -1,24 +1,27 @@
-"""Open streams: one ``Connection`` for each open HTTP response, and the set of them that one event loop serves."""
+"""An open stream: one ``Connection`` for each open HTTP response."""
 
 import asyncio
-import contextvars
 import functools
 import logging
 import random
 import time
-import weakref
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from .byhand import begun
 from .conf import setting
 from .driver import Driver
 from .event import comment_frame, retry_frame
+from .identity import NOBODY, Identity
+from .open_connections import open_connections
 from .servers import Send, abort, direct_writer, runs_by_hand, with_backpressure, write_all
 
-__all__ = ["Connection", "OpenConnections", "open_connections", "opening_frame"]
+__all__ = ["Connection", "opening_frame"]
 
 logger = logging.getLogger("serversent")
+
+# Streams that were opened at one time do not end at one time.
+AGE_JITTER = 0.1
 
 # A generator that never waits, on a socket that never fills, would keep the event loop to itself.
 FRAMES_PER_TURN = 64
@@ -44,30 +47,42 @@ class Connection:
 
     __slots__ = (
         "_at_line_start",
+        "_blocked_since",
         "_by_hand",
         "_direct",
         "_driver",
+        "_ends_at",
         "_frames",
         "_gone",
         "_heartbeat",
+        "_is_ending",
         "_is_silent",
         "_left",
         "_opening",
+        "_retry_delay",
         "_send",
         "_silent_since",
         "_waiting",
         "_writes",
         "_writing",
-        "draining",
+        "identity",
     )
 
-    def __init__(self, send: Send, gone: Callable[[], Awaitable[object]], driver: Driver, opening: bytes) -> None:
+    def __init__(
+        self,
+        send: Send,
+        gone: Callable[[], Awaitable[object]],
+        driver: Driver,
+        opening: bytes,
+        identity: Identity = NOBODY,
+    ) -> None:
         self._send = with_backpressure(send)
         self._direct = direct_writer(send)
         self._by_hand = runs_by_hand(self._send)
         self._gone = gone
         self._driver = driver
         self._opening = opening
+        self.identity = identity
         self._waiting: asyncio.Task[Any] | None = None  # the request's task, while an interruption is welcome
         self._heartbeat: asyncio.Task[None] | None = None  # set while a heartbeat is being sent
         self._writing = False
@@ -77,7 +92,15 @@ class Connection:
         self._writes = 0  # the driver's own, when the timer looked
         self._at_line_start = True
         self._left = False  # the client is gone: ``gone`` returned, or ``send`` raised
-        self.draining = False
+        self._is_ending = False
+        self._retry_delay = 0.0  # how much later than usual the client is asked to come back, in seconds
+        self._blocked_since = 0.0  # when the timer first saw what still waits for the client; 0: nothing does
+        seconds = setting("MAX_STREAM_SECONDS")
+        self._ends_at = time.monotonic() + seconds * random.uniform(1 - AGE_JITTER, 1) if seconds else 0.0
+
+    @property
+    def channels(self) -> Collection[str]:
+        return self._driver.channels
 
     async def serve(self) -> None:
         """Send the stream; return when it is over and its generator closed."""
@@ -86,8 +109,9 @@ class Connection:
         try:
             if self._opening and (pause := self.write(self._opening)):
                 await pause
-            self._driver.attach(self.write, self._interrupt, self._direct)
-            if not (self._left or self.draining):
+            if not self._is_ending:
+                self._driver.attach(self.write, self._interrupt, self._direct)
+            if not (self._left or self._is_ending):
                 self._waiting = task = _current_task()
                 try:
                     await self._gone()
@@ -133,6 +157,7 @@ class Connection:
             self._leave(error)
         finally:
             self._writing = False
+            self._blocked_since = 0.0
         if pause := self._wrote(frame):
             await pause
 
@@ -142,11 +167,29 @@ class Connection:
         self._frames = (self._frames + 1) % FRAMES_PER_TURN
         return None if self._frames else asyncio.sleep(0)
 
-    def beat_if_silent(self, now: float, seconds: float) -> None:
-        """Send a heartbeat after so many seconds of silence, unless a frame, or a heartbeat, waits for the socket."""
+    def look(self, now: float) -> None:
+        """See to the heartbeat, to a client that does not read, and to the stream's age. Called about once a second."""
+        if self._writing or self._heartbeat is not None:
+            self._look_at_blocked(now)
+        else:
+            self._beat_if_silent(now, setting("HEARTBEAT_SECONDS"))
+        if self._ends_at and now >= self._ends_at:
+            self.end()
+
+    def _look_at_blocked(self, now: float) -> None:
+        limit = setting("SEND_TIMEOUT_SECONDS")
+        self._blocked_since = self._blocked_since or now
+        if limit is not None and now - self._blocked_since >= limit:
+            logger.info("The client of %s has not read for %d s: its stream is cut", self._driver.name, limit)
+            self._left = True  # no end of the body is of any use
+            abort(self._send)
+            self.end()
+
+    def _beat_if_silent(self, now: float, seconds: float) -> None:
+        """Send a heartbeat after so many seconds of silence."""
         if not self._is_silent or self._driver.writes() != self._writes:
             self._is_silent, self._silent_since, self._writes = True, now, self._driver.writes()
-        if self._writing or self._heartbeat is not None or now - self._silent_since < seconds:
+        if now - self._silent_since < seconds:
             return
         # In the middle of a line of somebody's own bytes a comment would become part of it.
         if self._at_line_start:
@@ -159,9 +202,16 @@ class Connection:
         elif self._direct is None:  # otherwise the socket is full, and what is in it does for a heartbeat
             self._heartbeat = asyncio.get_running_loop().create_task(self._send_heartbeat(frame))
 
-    def drain(self) -> None:
-        """End the stream because the server stops; its client is asked to come back."""
-        self.draining = True
+    def drain(self, delay: float) -> None:
+        """End the stream because the server stops; its client is asked to come back so much later than usual."""
+        self._retry_delay = delay
+        self._is_ending = True
+        self._interrupt()
+
+    def end(self) -> None:
+        """End the stream, and hand it nothing more. Its client comes back, and is judged anew."""
+        self._is_ending = True
+        self._driver.cancel()
         self._interrupt()
 
     async def _send_heartbeat(self, frame: bytes) -> None:
@@ -171,6 +221,7 @@ class Connection:
             self._leave(error)
         self._is_silent = False
         self._heartbeat = None
+        self._blocked_since = 0.0
 
     def _cancel_heartbeat(self) -> None:
         if self._heartbeat is not None:
@@ -194,10 +245,8 @@ class Connection:
         if self._left:
             return
         body = b""
-        if self.draining and self._opening:
-            # Spread, so that the clients of a stopped server do not all come back at once.
-            retry = setting("RETRY_MILLISECONDS")
-            body = retry_frame(random.randint(retry, 2 * retry))
+        if self._retry_delay and self._opening:
+            body = retry_frame(setting("RETRY_MILLISECONDS") + round(self._retry_delay * 1000))
         try:
             async with asyncio.timeout(seconds):
                 await self._send({"type": "http.response.body", "body": body, "more_body": False})
@@ -211,61 +260,3 @@ def _current_task() -> asyncio.Task[Any]:
     task = asyncio.current_task()
     assert task is not None
     return task
-
-
-class OpenConnections:
-    """The connections that one event loop serves. One timer looks after all of them."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._connections: set[Connection] = set()
-        self._timer: asyncio.TimerHandle | None = None
-        self._draining = False
-
-    def __len__(self) -> int:
-        return len(self._connections)
-
-    def __iter__(self) -> Iterator[Connection]:
-        return iter(self._connections)
-
-    def add(self, connection: Connection) -> None:
-        self._connections.add(connection)
-        if self._draining:
-            connection.drain()
-        if self._timer is None:
-            self._look_later()
-
-    def discard(self, connection: Connection) -> None:
-        self._connections.discard(connection)
-        if not self._connections and self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def drain(self) -> None:
-        """End every stream, and at once each one that still comes: the server stops. Call it in the loop's thread."""
-        self._draining = True
-        for connection in list(self._connections):
-            connection.drain()
-
-    def _look_later(self) -> None:
-        seconds = min(1.0, setting("HEARTBEAT_SECONDS") / 4)
-        # In no context: that of the request which happened to be first would be kept for good.
-        self._timer = self._loop.call_later(seconds, self._look, context=contextvars.Context())
-
-    def _look(self) -> None:
-        now, seconds = time.monotonic(), setting("HEARTBEAT_SECONDS")
-        for connection in self._connections:
-            connection.beat_if_silent(now, seconds)
-        self._look_later()
-
-
-_by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, OpenConnections] = weakref.WeakKeyDictionary()
-
-
-def open_connections() -> OpenConnections:
-    """Return the connections of the running event loop."""
-    loop = asyncio.get_running_loop()
-    connections = _by_loop.get(loop)
-    if connections is None:
-        connections = _by_loop[loop] = OpenConnections(loop)
-    return connections

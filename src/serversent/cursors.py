@@ -19,6 +19,10 @@ class Cursor:
     def __str__(self) -> str:
         return f"{self.epoch}-{self.offset}"
 
+    def is_of(self, other: "Cursor") -> bool:
+        """Whether both are of one log, before and after a standby took it over: then offsets go on."""
+        return self.epoch.partition("t")[0] == other.epoch.partition("t")[0]
+
     @classmethod
     def parse(cls, text: str) -> "Cursor | None":
         """Return the cursor that ``text`` writes; ``None`` for anything else: it comes from the client."""

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import contextvars
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import Any, Protocol
 
 from asgiref.sync import ThreadSensitiveContext
@@ -33,6 +33,10 @@ class Driver(Protocol):
     """What makes the frames of one stream."""
 
     name: str
+
+    @property
+    def channels(self) -> Collection[str]:
+        """The channels of the stream, if it is one of channels."""
 
     def attach(self, write: Write, on_end: Callable[[Any], object], direct: Any = None) -> None:
         """Send what there is, and all that comes, through ``write``; call ``on_end`` when that is over.
@@ -60,6 +64,8 @@ class StreamDriver:
     ``encode`` makes a frame of a value, ``end_frame`` follows the last one, ``closers`` are called when the generator
     is closed, ``name`` is for the log.
     """
+
+    channels: Collection[str] = ()
 
     __slots__ = (
         "_attached",

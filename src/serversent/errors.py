@@ -4,6 +4,8 @@ ServerSentError
  +-- InvalidEvent (also ValueError)      an event that cannot be put on the wire
  +-- InvalidChannel (also ValueError)    a name that no channel can have
  +-- InvalidSubscription (also ValueError)   a subscription that cannot be served
+ |    +-- TooManyChannels                of more channels than the settings allow
+ +-- StreamRefused                       a stream that may not be opened now: a limit, or a grant that was taken back
  +-- UnknownBroker                       an alias that SERVERSENT["BROKERS"] does not have
  +-- BrokerUnavailable                   the broker's database or server cannot be used now
  +-- CursorExpired                       events after a cursor were pruned
@@ -23,6 +25,8 @@ __all__ = [
     "InvalidEvent",
     "InvalidSubscription",
     "ServerSentError",
+    "StreamRefused",
+    "TooManyChannels",
     "TooManySyncStreams",
     "UnknownBroker",
 ]
@@ -54,6 +58,22 @@ class InvalidSubscription(ServerSentError, ValueError):
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field}: {problem}")
         self.field = field
+
+
+class TooManyChannels(InvalidSubscription):
+    """A subscription of more than ``limit`` channels."""
+
+    def __init__(self, count: int, limit: int) -> None:
+        super().__init__("channels", f'{count} are more than SERVERSENT["MAX_CHANNELS"] allows, which is {limit}')
+        self.limit = limit
+
+
+class StreamRefused(ServerSentError):
+    """A stream that may not be opened now. ``status`` is that of the answer, the text is for its client."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 class UnknownBroker(ServerSentError):

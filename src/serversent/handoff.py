@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Mapping
 from typing import Any
 
@@ -11,10 +12,12 @@ from .conf import setting
 from .connection import Connection
 from .drain import drain_on_stop
 from .driver import Driver
+from .identity import Identity, identity_of
+from .open_connections import Place, open_connections
 from .response import EventStreamResponse
 from .servers import Message, Receive, Send, may_receive_again
 
-__all__ = ["Handoff", "handoff_of", "keep_body", "keep_until_served"]
+__all__ = ["Handoff", "check_place", "handoff_of", "keep_body", "keep_until_served"]
 
 _SCOPE_KEY = "serversent.handoff"
 
@@ -37,7 +40,11 @@ class Handoff:
         "_kept",
         "_may_receive_again",
         "_opening",
+        "_places",
         "_receive",
+        "_since",
+        "connections",
+        "identity",
     )
 
     def __init__(self, receive: Receive) -> None:
@@ -49,6 +56,10 @@ class Handoff:
         self._driver: Driver | None = None
         self._opening: bytes | None = None  # set once the stream is armed
         self._closed = False  # the server gave up on the request, and Django's work on it may still go on
+        self._since = time.time()
+        self.connections = open_connections()
+        self._places: list[Place] = []  # taken, to be given back
+        self.identity: Identity | None = None
 
     def scope(self, scope: Mapping[str, Any]) -> dict[str, Any]:
         return {**scope, _SCOPE_KEY: self}
@@ -76,6 +87,12 @@ class Handoff:
         else:
             self._kept.append(response)
 
+    def take_place(self, request: HttpRequest, signed: Identity | None) -> None:
+        """Take a place for a stream. Raises ``StreamRefused``."""
+        self.identity = signed or identity_of(request, self._since)
+        if not self._closed:
+            self._places = self.connections.take_place(self.identity)
+
     def take(self, driver: Driver) -> None:
         """Own a stream from here on: it is closed with the request unless it is armed and served."""
         self._driver = driver
@@ -88,15 +105,17 @@ class Handoff:
 
     async def connection(self, send: Send) -> Connection | None:
         """Return what serves the armed stream, if there is one. Nothing of the request lives on in it."""
-        if self._driver is None or self._opening is None:
+        if self._driver is None or self._opening is None or self.identity is None:
             return None
         await self._close_kept()
-        drain_on_stop()
-        return Connection(send, self._gone, self._driver, self._opening)
+        drain_on_stop(send)
+        return Connection(send, self._gone, self._driver, self._opening, self.identity)
 
     async def close(self) -> None:
         """Leave nothing behind, wherever the request ended."""
         self._closed = True
+        self.connections.give_back(self._places)
+        self._places = []
         if self._disconnect is not None:
             self._disconnect.cancel()
         await self._close_kept()
@@ -114,6 +133,13 @@ def handoff_of(request: HttpRequest) -> Handoff | None:
     """Return the hand-off of a request; ``None`` where another application serves it."""
     scope: dict[str, Any] = getattr(request, "scope", {})
     return scope.get(_SCOPE_KEY)
+
+
+def check_place(request: HttpRequest) -> None:
+    """Raise ``StreamRefused`` if there is no place for a stream of this request. May be called from any thread."""
+    handoff = handoff_of(request)
+    if handoff is not None:
+        handoff.connections.check_place(identity_of(request, 0.0))
 
 
 def keep_until_served(request: HttpRequest, response: EventStreamResponse) -> None:

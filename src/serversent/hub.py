@@ -11,15 +11,17 @@ import logging
 import random
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from .brokers import Broker, Events, LoggedEvent, new_broker
+from .channels import CONTROL, REVOKED
 from .conf import setting
 from .cursors import Cursor
-from .errors import BrokerUnavailable, InvalidEvent
+from .errors import BrokerUnavailable, CursorExpired, InvalidEvent
 from .event import END_FRAME, logged_frame
 from .reads import Frames, Piece, Reads, in_no_context
+from .revocations import Revocation, Revocations, parse_revocation
 from .ring import Ring
 from .servers import write_all
 
@@ -113,6 +115,13 @@ class Hub:
         self._stopping: asyncio.TimerHandle | None = None
         self._awaited = 0  # those who wait for the start
         self._moved: asyncio.Future[None] | None = None
+        self.revocations = Revocations()
+        self._revoked: asyncio.Task[None] | None = None  # once those of before the start were asked for
+        self.on_revocation: Callable[[Revocation], None] | None = None  # ends the streams that one means
+
+    @property
+    def is_running(self) -> bool:
+        return bool(self._tasks)
 
     @property
     def cursor(self) -> Cursor:
@@ -148,6 +157,7 @@ class Hub:
         self._cursor = head
         self._ring.clear(recent.after)
         self._hold(recent.events)
+        self.revoke(recent.events, is_new=False)
         self._tasks = [in_no_context(self._run()), in_no_context(self._maintain())]
         self._stop_if_unused()
 
@@ -184,6 +194,7 @@ class Hub:
         self._ring.clear(self._cursor.offset)
         self._reads.end()
         self._reads = self._new_reads()
+        self._revoked = None  # what comes until it starts again is not read by anybody
         self._wake_waiting()
         return tasks, broker
 
@@ -216,6 +227,7 @@ class Hub:
     async def _maintain(self) -> None:
         while True:
             await asyncio.sleep(MAINTAIN_SECONDS * random.uniform(0.7, 1.3))
+            self.revocations.forget()
             try:
                 await self._broker.maintain()
             except BrokerUnavailable as error:
@@ -270,6 +282,7 @@ class Hub:
             logger.warning("The log of broker %r was pruned up to %d before it was read", self.alias, piece.after)
             self._begin_anew(piece)
         else:
+            self.revoke(piece.events, is_new=True)  # before what came with it is handed to anybody
             frames = self._hold(piece.events)
             self._cursor = piece.cursor
             self._push(piece.events, frames)
@@ -281,9 +294,13 @@ class Hub:
             group.is_open = False
             for subscriber in list(group.subscribers):
                 subscriber.catch_up()
+        if not piece.cursor.is_of(self._cursor):
+            self.revocations.clear()  # their offsets are another log's
+        self._revoked = None
         self._cursor = piece.cursor
         self._ring.clear(piece.after)
         self._reads = self._new_reads()
+        self.revoke(piece.events, is_new=True)
         self._hold(piece.events)
 
     def _hold(self, events: Iterable[LoggedEvent]) -> Frames:
@@ -317,6 +334,38 @@ class Hub:
         except InvalidEvent as error:  # it was stored by SQL
             logger.error("Event %d of channel %r was left out: %s", event.offset, event.channel, error)
             return b""
+
+    # What was taken back.
+
+    def revoke(self, events: Iterable[LoggedEvent], *, is_new: bool) -> None:
+        """Note the revocations among these events, and end the streams that they mean."""
+        for event in events:
+            if event.channel not in CONTROL or (found := parse_revocation(event.offset, event.data)) is None:
+                continue
+            seen = time.time() if is_new else found.at
+            if self.revocations.add(found, event.offset, event.channel, seen) and self.on_revocation is not None:
+                self.on_revocation(found)
+
+    async def know_revoked(self) -> None:
+        """Return when all that refuses URLs is known, up to the cursor. Raises ``BrokerUnavailable``."""
+        if self._revoked is None:
+            self._revoked = in_no_context(self._read_revoked(self._cursor.offset))
+        await asyncio.shield(self._revoked)
+
+    async def _read_revoked(self, upto: int) -> None:
+        after: int | None = None
+        try:
+            while after is None or after < upto:
+                try:
+                    piece = await self._broker.read({REVOKED}, after, upto)
+                except CursorExpired:  # pruned meanwhile
+                    after = None
+                else:
+                    self.revoke(piece.events, is_new=False)
+                    after = piece.upto
+        except BaseException:  # the next one tries again
+            self._revoked = None
+            raise
 
     # What was before.
 

@@ -1,18 +1,31 @@
 """Publishing: validate an event, serialise it once, and give it to the broker."""
 
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from asgiref.sync import sync_to_async
 
 from .brokers import OutgoingEvent, broker
-from .channels import check_channel
+from .channels import ENDED, REVOKED, check_channel
 from .conf import setting
 from .cursors import Cursor
 from .errors import InvalidEvent
 from .event import ServerSentEvent
+from .identity import session_ids, user_id
+from .revocations import Revocation
 
-__all__ = ["asend_event", "asend_events", "close_channel", "cursor", "send_event", "send_events"]
+__all__ = [
+    "aend_streams",
+    "asend_event",
+    "asend_events",
+    "close_channel",
+    "cursor",
+    "end_session",
+    "end_streams",
+    "send_event",
+    "send_events",
+]
 
 MAX_TYPE_CHARACTERS = 200
 
@@ -60,6 +73,45 @@ def close_channel(channel: str, *, using: str = "default") -> None:
     again.
     """
     broker(using).append([OutgoingEvent(check_channel(channel), "end", "{}")])
+
+
+def end_streams(*, user: Any = None, session: Any = None, channel: str | None = None) -> None:
+    """End the open streams of a user, a session or a channel, in every process, and refuse URLs signed before.
+
+    ``user``: a user or a primary key. ``session``: a session (``request.session``) or its key. ``channel``: a name.
+    What is named together has to hold together. Clients come back and are judged anew: by the view of their stream,
+    or by a URL that is signed later. In a transaction it is done with its commit. It goes through the broker
+    ``"default"``, whatever the broker of the streams.
+
+    Raises ``TypeError`` if nothing is named, ``InvalidChannel`` and ``BrokerUnavailable``.
+    """
+    _revoke(REVOKED, user, session, channel)
+
+
+async def aend_streams(*, user: Any = None, session: Any = None, channel: str | None = None) -> None:
+    """``end_streams`` from async code."""
+    await sync_to_async(end_streams)(user=user, session=session, channel=channel)
+
+
+def end_session(user: Any, session: Any) -> None:
+    """End the streams of a user's session that is over. Its URLs need no refusal: they are for one that is there.
+
+    Of a session that has no name, all of the user's.
+    """
+    _revoke(ENDED, user, session, None, is_over=bool(session_ids(session)))
+
+
+def _revoke(control: str, user: Any, session: Any, channel: str | None, *, is_over: bool = False) -> None:
+    found = Revocation(
+        user="" if user is None else user_id(user),
+        sessions=() if session is None else session_ids(session),
+        channel="" if channel is None else check_channel(channel),
+        is_over=is_over,
+        at=time.time(),
+    )
+    if not (found.user or found.sessions or found.channel):
+        raise TypeError("end_streams() needs a user, a session or a channel that has a name, a key or an id")
+    broker().append([OutgoingEvent(control, "revoked", found.data())])
 
 
 def cursor(using: str = "default") -> Cursor:

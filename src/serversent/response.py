@@ -6,6 +6,7 @@
 import asyncio
 import functools
 import logging
+import random
 import re
 from collections.abc import AsyncGenerator, Iterator
 from typing import Any
@@ -16,15 +17,24 @@ from django.http.response import HttpResponseBase
 from .conf import setting
 from .connection import opening_frame
 from .driver import HEARTBEAT_FRAME, StreamDriver
-from .errors import AsyncStreamUnderWSGI, BrokerUnavailable, TooManySyncStreams
+from .errors import AsyncStreamUnderWSGI, BrokerUnavailable, StreamRefused, TooManySyncStreams
 from .event import END_FRAME, encode, encode_text
 from .hub import stop_hubs
+from .identity import Identity
 from .jsontext import to_text
 from .subscribe import ChannelDriver
 from .subscription import Subscription
 from .threads import ThreadedIterator
 
-__all__ = ["EventStreamResponse", "headers_alone", "set_stream_headers", "too_many_streams", "unavailable"]
+__all__ = [
+    "EventStreamResponse",
+    "do_not_come_back",
+    "headers_alone",
+    "refusal",
+    "set_stream_headers",
+    "too_many_streams",
+    "unavailable",
+]
 
 logger = logging.getLogger("serversent")
 
@@ -65,6 +75,7 @@ class EventStreamResponse(StreamingHttpResponse):
         name: str = "",
         using: str = "default",
         last_event_id: str = "",
+        signed: Identity | None = None,
         hold_connection: bool = False,
         wsgi: bool = False,
         polled: bool = False,
@@ -73,6 +84,7 @@ class EventStreamResponse(StreamingHttpResponse):
         self._hold_connection = hold_connection
         self._using = using
         self._last_event_id = last_event_id
+        self._signed = signed
         self._driver: StreamDriver | ChannelDriver | None = None
         self._detached = False
         self._polled = polled  # a server that cannot hold streams: what is new is sent, and that is all
@@ -101,7 +113,11 @@ class EventStreamResponse(StreamingHttpResponse):
         """The driver of the stream, which whoever serves it attaches to. Needs a running event loop."""
         if self._driver is None and isinstance(self._values, Subscription):
             self._driver = ChannelDriver(
-                self._values, name=self._name, using=self._using, last_event_id=self._last_event_id
+                self._values,
+                name=self._name,
+                using=self._using,
+                last_event_id=self._last_event_id,
+                signed=self._signed,
             )
         if self._driver is None:
             encode = functools.partial(_encode_yielded, self._name)
@@ -151,7 +167,12 @@ class EventStreamResponse(StreamingHttpResponse):
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         driver = self.driver
         if isinstance(driver, ChannelDriver):
-            await driver.begin()
+            try:
+                await driver.begin()
+            except StreamRefused as error:  # the headers are sent: all that is left is to say that it is no use
+                logger.info("The stream %s was refused: %s", self._name, error)
+                yield opening_frame() + END_FRAME
+                return
         driver.attach(slot.put, lambda _: ended.cancel())
         waiting: asyncio.Task[bytes] | None = None
         try:
@@ -250,19 +271,28 @@ def headers_alone() -> HttpResponse:
 def unavailable(error: BrokerUnavailable) -> HttpResponse:
     """The answer to a stream whose broker cannot be used now."""
     logger.error("A stream was refused: %s", error)
-    return _try_again("Events are not available now.")
+    return refusal(StreamRefused(503, "Events are not available now."))
 
 
 def too_many_streams(error: TooManySyncStreams) -> HttpResponse:
     """The answer to a stream for which there is no thread."""
     logger.warning("A stream was refused: %s", error)
-    return _try_again("Too many open streams.")
+    return refusal(StreamRefused(503, "Too many open streams."))
 
 
-def _try_again(text: str) -> HttpResponse:
-    return HttpResponse(
-        f"{text} Try again in a few seconds.\n",
-        status=503,
-        content_type="text/plain; charset=utf-8",
-        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
-    )
+def refusal(error: StreamRefused) -> HttpResponse:
+    """The answer to a stream that may not be opened now."""
+    response = HttpResponse(f"{error}\n", status=error.status, content_type="text/plain; charset=utf-8")
+    response.headers["Cache-Control"] = "no-store"
+    if error.status in (429, 503):
+        # Spread, so that those who were refused at one time do not come back at one time.
+        seconds = random.randint(RETRY_AFTER_SECONDS, 2 * RETRY_AFTER_SECONDS)
+        response.headers["Retry-After"] = str(seconds)
+        response.content += f"Try again in {seconds} seconds.\n".encode()
+    return response
+
+
+def do_not_come_back() -> HttpResponse:
+    """The answer that ends a conforming client for good."""
+    # A cache that kept it would give it to those who have not heard the end.
+    return HttpResponse(status=204, headers={"Cache-Control": "no-store"})

@@ -16,10 +16,12 @@ __all__ = [
     "Message",
     "Receive",
     "Send",
+    "UvicornServer",
     "abort",
     "direct_writer",
     "may_receive_again",
     "runs_by_hand",
+    "stop_flag",
     "with_backpressure",
     "write_all",
 ]
@@ -88,6 +90,36 @@ def abort(send: Send) -> None:
     cycle = _uvicorn_cycle(send)
     if cycle is not None:
         cycle.transport.abort()
+
+
+def stop_flag(send: Send) -> Callable[[], bool] | None:
+    """Return what tells that this server stops, where no signal does.
+
+    Hypercorn's workers get none: they learn of it from their parent, and cancel what is open after 3 s.
+    """
+    context = getattr(_server_object(send, ("hypercorn.protocol.",)), "context", None)
+    is_set: Callable[[], bool] | None = getattr(getattr(context, "terminated", None), "is_set", None)
+    return is_set
+
+
+class UvicornServer:
+    """uvicorn's server, found behind the handler of a signal: what it says of itself, and how to stop it."""
+
+    def __init__(self, handler: Any) -> None:
+        self._server = _server_object(handler, ("uvicorn.server.",))
+
+    @property
+    def is_known(self) -> bool:
+        return self._server is not None
+
+    def has_stopped_listening(self) -> bool:
+        """Whether it stops, for whatever reason: after ``--limit-max-requests`` there is no signal."""
+        listening: Any = getattr(self._server, "servers", None)
+        return bool(listening) and not any(each.is_serving() for each in listening)
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.should_exit = True
 
 
 _UVICORN = "uvicorn.protocols.http."

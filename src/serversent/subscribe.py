@@ -15,9 +15,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from .cursors import Cursor
-from .errors import BrokerUnavailable, CursorExpired
+from .errors import BrokerUnavailable, CursorExpired, StreamRefused
 from .event import END_FRAME, ServerSentEvent, comment_frame, ready_frame, state_frame
 from .hub import Group, Hub, hub
+from .identity import Identity
 from .initial import initial_values
 from .subscription import Subscription
 
@@ -39,7 +40,6 @@ class ChannelDriver:
     """Serves one subscription to one connection."""
 
     __slots__ = (
-        "_channels",
         "_epoch",
         "_expires_at",
         "_expiry",
@@ -56,21 +56,30 @@ class ChannelDriver:
         "_starts_now",
         "_task",
         "_write",
+        "channels",
         "context",
         "direct",
         "is_live",
         "name",
+        "signed",
     )
 
     def __init__(
-        self, subscription: Subscription, *, name: str, using: str = "default", last_event_id: str = ""
+        self,
+        subscription: Subscription,
+        *,
+        name: str,
+        using: str = "default",
+        last_event_id: str = "",
+        signed: Identity | None = None,
     ) -> None:
         self.name = name
         self.context = contextvars.copy_context()  # the view's
         self.is_live = False  # everything there is was sent, and the hub pushes the rest
         self.direct: Any = None
         # Not the subscription itself: thousands of streams may have the same channels, and share one set of them.
-        self._channels = subscription.channels
+        self.channels = subscription.channels
+        self.signed = signed  # for whom its URL was signed, if it was
         self._initial = subscription.initial
         self._starts_now = subscription.start == "now"
         self._expires_at = subscription.expires_at
@@ -92,15 +101,28 @@ class ChannelDriver:
     # Before the headers.
 
     async def begin(self, last_event_id: str = "") -> None:
-        """Find where the stream begins. Raises ``BrokerUnavailable``; after this, nothing of the broker is an error."""
+        """Find where the stream begins. After this, nothing of the broker is an error.
+
+        Raises ``BrokerUnavailable``, and ``StreamRefused`` for a URL that was taken back since it was signed.
+        """
         await self._hub.start()
-        self._group = self._hub.join(self, self._channels)
-        self._channels = self._group.channels
+        self._group = self._hub.join(self, self.channels)
+        self.channels = self._group.channels
         try:
+            if self.signed is not None:
+                await self._check_signed(self.signed)
             await self._find_position(last_event_id or self._last_event_id)
         except BaseException:
             self._leave()
             raise
+
+    async def _check_signed(self, signed: Identity) -> None:
+        default = hub("default")
+        await default.start()
+        await default.know_revoked()
+        known = signed.signed is not None and signed.signed.is_of(default.cursor)
+        if not known or default.revocations.refuses(signed, self.channels):
+            raise StreamRefused(403, "This address is not valid any more.")
 
     async def _find_position(self, last_event_id: str) -> None:
         if not last_event_id:
@@ -261,7 +283,7 @@ class ChannelDriver:
                 return False
             return True
         try:
-            pieces, upto = await self._hub.read(self._channels, self._position)
+            pieces, upto = await self._hub.read(self.channels, self._position)
         except CursorExpired:
             self._begin_at_head("reset")
             return False

@@ -2,22 +2,28 @@
 
 import functools
 import inspect
+import logging
+import time
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, cast, overload
 
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import HttpRequest, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
 
 from .brokers import broker
-from .errors import TooManySyncStreams
+from .errors import StreamRefused, TooManyChannels, TooManySyncStreams
 from .event import END_ID
-from .handoff import keep_body, keep_until_served
+from .handoff import check_place, keep_body, keep_until_served
+from .identity import Identity
 from .request import is_wsgi, last_event_id
-from .response import EventStreamResponse, headers_alone, too_many_streams
+from .response import EventStreamResponse, do_not_come_back, headers_alone, refusal, too_many_streams
+from .signed import read_signed
 from .subscription import Subscription
 from .wsgi import check_wsgi, is_runserver
 
-__all__ = ["channel_stream", "event_stream"]
+__all__ = ["channel_stream", "event_stream", "signed_stream"]
+
+logger = logging.getLogger("serversent")
 
 # Headers wait this long for the first event: an exception before it is still an ordinary error page.
 FIRST_EVENT_SECONDS = 0.25
@@ -81,13 +87,14 @@ class _GeneratorView:
         if request is args[0] and request.method not in self._methods:
             return HttpResponseNotAllowed(sorted(self._methods))
         if not self._restart and last_event_id(request) == END_ID:
-            return HttpResponse(status=204)
+            return do_not_come_back()
         if request.method == "HEAD":
             return headers_alone()
         if is_wsgi(request):
             check_wsgi(request, self)
         keep_body(request)
         try:
+            check_place(request)  # before the generator runs: what it does may cost something
             response = EventStreamResponse(
                 self.view(*args, **kwargs),
                 name=self.name,
@@ -96,6 +103,8 @@ class _GeneratorView:
             )
         except TooManySyncStreams as error:
             return too_many_streams(error)
+        except StreamRefused as error:
+            return refusal(error)
         keep_until_served(request, response)
         return response
 
@@ -174,7 +183,10 @@ def _decorate_channel_view(view: View, using: str) -> View:
         @functools.wraps(view)
         async def async_wrapper(*args: Any, **kwargs: Any) -> HttpResponseBase:
             request = _request_of(name, args)
-            return _refused(request) or _channel_response(request, await view(*args, **kwargs), name, using)
+            try:
+                return _refused(request) or _channel_response(request, await view(*args, **kwargs), name, using)
+            except TooManyChannels as error:
+                return _too_many_channels(name, error)
 
         wrapper = async_wrapper
         wrapper._non_atomic_requests = _EveryDatabase()
@@ -183,19 +195,53 @@ def _decorate_channel_view(view: View, using: str) -> View:
         @functools.wraps(view)
         def sync_wrapper(*args: Any, **kwargs: Any) -> HttpResponseBase:
             request = _request_of(name, args)
-            return _refused(request) or _channel_response(request, view(*args, **kwargs), name, using)
+            try:
+                return _refused(request) or _channel_response(request, view(*args, **kwargs), name, using)
+            except TooManyChannels as error:
+                return _too_many_channels(name, error)
 
         wrapper = sync_wrapper
     return cast("View", wrapper)
 
 
+def signed_stream(request: HttpRequest) -> HttpResponseBase:
+    """Serve the channels of a URL that ``sse_url`` has signed, to whom it was signed for."""
+    if answer := _refused(request):
+        return answer
+    try:
+        signed = read_signed(request)
+    except StreamRefused as error:
+        logger.info("A signed URL was refused at %s: %s", request.path, error)
+        return refusal(error)
+    subscription = Subscription(signed.channels, expires=max(0.0, signed.expires_at - time.time()))
+    return _channel_response(
+        request,
+        subscription,
+        "serversent.signed_stream",
+        signed.using,
+        signed=signed.identity,
+        last=last_event_id(request) or signed.cursor,
+    )
+
+
+# Under LoginRequiredMiddleware too: what is signed for an anonymous session is for an anonymous session.
+signed_stream.login_required = False  # type: ignore[attr-defined]
+
+
+def _too_many_channels(name: str, error: TooManyChannels) -> HttpResponseBase:
+    logger.warning("The stream %s was refused: %s", name, error)
+    return refusal(StreamRefused(429, f"One stream may have {error.limit} channels at most."))
+
+
 def _refused(request: HttpRequest) -> HttpResponseBase | None:
     if request.method not in ("GET", "HEAD"):
         return HttpResponseNotAllowed(["GET", "HEAD"])
-    return HttpResponse(status=204) if last_event_id(request) == END_ID else None
+    return do_not_come_back() if last_event_id(request) == END_ID else None
 
 
-def _channel_response(request: HttpRequest, returned: Any, name: str, using: str) -> HttpResponseBase:
+def _channel_response(
+    request: HttpRequest, returned: Any, name: str, using: str, *, signed: Identity | None = None, last: str = ""
+) -> HttpResponseBase:
     if isinstance(returned, HttpResponseBase):
         return returned
     if not isinstance(returned, Subscription):
@@ -205,7 +251,7 @@ def _channel_response(request: HttpRequest, returned: Any, name: str, using: str
                 "several, a Subscription or a response"
             )
         if not isinstance(returned, str) and not (returned := list(returned)):
-            return HttpResponse(status=204)
+            return do_not_come_back()
         returned = Subscription(returned)
     broker(using)  # an unknown alias is an error of the view, not of the stream
     if request.method == "HEAD":
@@ -214,7 +260,8 @@ def _channel_response(request: HttpRequest, returned: Any, name: str, using: str
         returned,
         name=name,
         using=using,
-        last_event_id=last_event_id(request),
+        last_event_id=last or last_event_id(request),
+        signed=signed,
         wsgi=is_wsgi(request),
         polled=is_wsgi(request) and not is_runserver(request),
     )

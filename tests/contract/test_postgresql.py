@@ -9,6 +9,7 @@ from django.db import connections, transaction
 from serversent.brokers import OutgoingEvent
 from serversent.brokers.database import DatabaseBroker
 from serversent.brokers.session import own_connection, sql
+from serversent.brokers.wakeup import Wakeup
 from serversent.errors import BrokerUnavailable
 from tests.processes import free_port
 
@@ -107,3 +108,18 @@ def test_a_role_that_may_only_read(alias, broker, caplog):
     finally:
         sql(connection, "DROP OWNED BY reader")
         sql(connection, "DROP ROLE reader")
+
+
+def test_wake_ups_do_not_pile_up(alias):
+    """One read answers all that came before it. Those left over would each end a wait for nothing, for a long time."""
+    wakeup, connection, other = Wakeup(alias), own_connection(alias), own_connection(alias)
+    try:
+        wakeup.prepare(connection)
+        for _ in range(100):
+            sql(other, "SELECT pg_notify('serversent', '')")
+        assert wakeup.wait(connection)
+        wakeup.prepare(connection)
+        assert not wakeup.wait(connection)
+    finally:
+        connection.close()
+        other.close()

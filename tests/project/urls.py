@@ -1,5 +1,5 @@
 from django.contrib.auth.decorators import login_required
-from django.urls import path
+from django.urls import include, path
 
 from . import views
 
@@ -46,4 +46,11 @@ urlpatterns = [
     path("send/", views.send),
     path("log/", views.log),
     path("close/", views.close),
+    path("events/", include("serversent.urls")),
+    path("url/", views.url),
+    path("page/", views.page),
+    path("logout/", views.log_out),
+    path("password/", views.change_password),
+    path("user/<str:change>/", views.change_user),
+    path("end/", views.end),
 ]

@@ -9,16 +9,26 @@ from contextvars import ContextVar
 
 import anyio
 from asgiref.sync import sync_to_async
-from django.contrib.auth import alogin, get_user_model
+from django.contrib.auth import alogin, get_user_model, logout, update_session_auth_hash
 from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import PermissionDenied
 from django.db import connection
 from django.db.transaction import non_atomic_requests
 from django.http import Http404, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.shortcuts import render
 from django.utils import translation
 from django.views import View
 
-from serversent import ServerSentEvent, Subscription, channel_stream, close_channel, event_stream, send_event
+from serversent import (
+    ServerSentEvent,
+    Subscription,
+    channel_stream,
+    close_channel,
+    end_streams,
+    event_stream,
+    send_event,
+    sse_url,
+)
 from serversent.models import Event
 
 from . import middleware_for_reload  # noqa: F401
@@ -64,7 +74,7 @@ async def state(request):
 @non_atomic_requests
 @login_not_required
 async def log_in(request):
-    user, _ = await get_user_model().objects.aget_or_create(username="ada")
+    user, _ = await get_user_model().objects.aget_or_create(username=request.GET.get("user", "ada"))
     await alogin(request, user, backend="django.contrib.auth.backends.ModelBackend")
     return HttpResponse("welcome")
 
@@ -398,3 +408,55 @@ def log(request):
 def close(request):
     close_channel(request.GET["channel"])
     return HttpResponse("closed")
+
+
+# Who may listen.
+
+
+@login_not_required
+def url(request):
+    return HttpResponse(
+        sse_url(request, *request.GET.getlist("channel"), expires=float(request.GET.get("expires", 60)))
+    )
+
+
+@login_not_required
+def page(request):
+    return render(request, "page.html", {"order": 5})
+
+
+@login_not_required
+def log_out(request):
+    logout(request)
+    return HttpResponse("bye")
+
+
+@login_not_required
+def change_password(request):
+    request.user.set_password("another")
+    request.user.save()
+    update_session_auth_hash(request, request.user)
+    return HttpResponse("changed")
+
+
+@login_not_required
+def change_user(request, change):
+    user = get_user_model().objects.get(username=request.GET["user"])
+    if change == "deactivate":
+        user.is_active = False
+        user.save()
+    elif change == "delete":
+        user.delete()
+    return HttpResponse(change)
+
+
+@login_not_required
+def end(request):
+    """End the streams of who or what the query names."""
+    user = request.GET.get("user")
+    end_streams(
+        user=user and get_user_model().objects.get(username=user),
+        session=request.GET.get("session"),
+        channel=request.GET.get("channel"),
+    )
+    return HttpResponse("ended")

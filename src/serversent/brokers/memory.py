@@ -13,6 +13,7 @@ from typing import Any
 
 from django.db import transaction
 
+from ..channels import REVOKED, REVOKED_SECONDS
 from ..cursors import Cursor
 from ..errors import CursorExpired
 from .base import PAGE_BYTES, Broker, Events, LoggedEvent, OutgoingEvent
@@ -78,7 +79,7 @@ class MemoryBroker(Broker):
                 logged = LoggedEvent(log.head, *event)
                 kept.append((now, logged))
                 log.newest.append(logged)
-                if len(kept) > keep:
+                if len(kept) > keep and event.channel != REVOKED:
                     log.floors[event.channel] = kept.popleft()[1].offset
             wakes = list(log.wakes)
         for wake in wakes:
@@ -170,7 +171,9 @@ class MemoryBroker(Broker):
         with log.lock:
             log.newest.clear()
             for channel, kept in list(log.channels.items()):
-                while kept and (len(kept) > keep or kept[0][0] < time.time() - seconds):
+                is_kept = channel == REVOKED
+                oldest = time.time() - (REVOKED_SECONDS if is_kept else seconds)
+                while kept and ((len(kept) > keep and not is_kept) or kept[0][0] < oldest):
                     log.floors[channel] = kept.popleft()[1].offset
                     removed += 1
                 if not kept:

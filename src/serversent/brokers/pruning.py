@@ -7,10 +7,12 @@ missed something.
 import contextlib
 import datetime
 from collections.abc import Iterator
+from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
+from ..channels import REVOKED, REVOKED_SECONDS
 from .log import by_channel, state
 from .session import sql
 
@@ -29,8 +31,10 @@ def prune(
     for what is old.
     """
     state(connection)  # makes the log's row, which a flush takes away: it keeps how far offsets have come
-    cutoff = connection.ops.adapt_datetimefield_value(timezone.now() - datetime.timedelta(seconds=older_than))
-    removed = _in_batches(connection, _OLDEST, [cutoff], max_batches)
+    removed = _in_batches(connection, _OLDEST, [_before(connection, older_than)], max_batches)
+    # A revocation has to be there as long as anything that it may refuse.
+    revoked = [REVOKED, _before(connection, REVOKED_SECONDS)]
+    removed += _in_batches(connection, _OLDEST_OF.format(by_channel(connection)), revoked, max_batches)
     if keep is not None:
         for channel, last in _surplus(connection, keep):
             removed += _in_batches(connection, _UP_TO.format(by_channel(connection)), [channel, last], max_batches)
@@ -40,20 +44,32 @@ def prune(
 
 def is_needed(connection: BaseDatabaseWrapper, older_than: float, keep: int | None) -> bool:
     """Whether ``prune`` would remove anything. It asks without a write, which SQLite has only one of at a time."""
-    cutoff = connection.ops.adapt_datetimefield_value(timezone.now() - datetime.timedelta(seconds=older_than))
+    cutoff = _before(connection, older_than)
     return bool(sql(connection, _OLDEST + " LIMIT 1", [cutoff]) or (keep is not None and _surplus(connection, keep)))
 
 
+def _before(connection: BaseDatabaseWrapper, seconds: float) -> Any:
+    """Return the time so long ago, as a parameter of SQL."""
+    return connection.ops.adapt_datetimefield_value(timezone.now() - datetime.timedelta(seconds=seconds))
+
+
 _OLDEST = (
-    f"SELECT id, channel FROM (SELECT id, channel, logged_at FROM serversent_event ORDER BY id LIMIT {BATCH}) AS o "
-    "WHERE logged_at < %s"
+    "SELECT id, channel FROM (SELECT id, channel, logged_at FROM serversent_event "
+    f"WHERE channel <> '{REVOKED}' ORDER BY id LIMIT {BATCH}) AS o WHERE logged_at < %s"
+)
+_OLDEST_OF = (
+    f"SELECT id, channel FROM serversent_event {{}} WHERE channel = %s AND logged_at < %s ORDER BY id LIMIT {BATCH}"
 )
 _UP_TO = f"SELECT id, channel FROM serversent_event {{}} WHERE channel = %s AND id <= %s ORDER BY id LIMIT {BATCH}"
 
 
 def _surplus(connection: BaseDatabaseWrapper, keep: int) -> list[tuple[str, int]]:
     """Return the channels that have more than ``keep`` events, each with the newest offset it has to give up."""
-    crowded = sql(connection, "SELECT channel FROM serversent_event GROUP BY channel HAVING COUNT(*) > %s", [keep])
+    crowded = sql(
+        connection,
+        f"SELECT channel FROM serversent_event WHERE channel <> '{REVOKED}' GROUP BY channel HAVING COUNT(*) > %s",
+        [keep],
+    )
     table = f"serversent_event {by_channel(connection)}"
     newest = f"SELECT id FROM {table} WHERE channel = %s ORDER BY id DESC LIMIT 1 OFFSET {keep:d}"
     return [(channel, row[0]) for (channel,) in crowded for row in sql(connection, newest, [channel])]
@@ -98,7 +114,7 @@ _RAISE = {
 
 def _fold_old_floors(connection: BaseDatabaseWrapper) -> None:
     """Channels that were not pruned for long share one floor, so that names that are used once do not pile up."""
-    old = connection.ops.adapt_datetimefield_value(timezone.now() - datetime.timedelta(seconds=FOLD_SECONDS))
+    old = _before(connection, FOLD_SECONDS)
     highest = sql(connection, "SELECT MAX(floor) FROM serversent_channel WHERE pruned_at < %s", [old])[0][0]
     if highest is None:
         return

@@ -63,6 +63,8 @@ class Wakeup:
             can_hear = callable(getattr(connection.connection, "notifies", None))
             if can_hear and self._listening is not connection.connection:
                 self._listen(connection)
+            elif can_hear and not self._is_deaf:
+                self._hear_all(connection)
 
     def _listen(self, connection: BaseDatabaseWrapper) -> None:
         """Say LISTEN, and try it: through a pooler in transaction mode nothing is ever heard."""
@@ -89,6 +91,12 @@ class Wakeup:
                 "The database %r %s Events are polled for, every %g s", self.alias, why, POSTGRESQL_POLL_SECONDS
             )
         self._is_deaf = True
+
+    def _hear_all(self, connection: BaseDatabaseWrapper) -> None:
+        """Take the wake-ups that are there: what they tell of is about to be read. One would be left for each event."""
+        with connection.wrap_database_errors:
+            for _ in self._listening.notifies(timeout=0):
+                pass
 
     def _hears(self, connection: BaseDatabaseWrapper, seconds: float) -> bool:
         # One is enough: what others told of is read with it. The errors are the driver's, not Django's.

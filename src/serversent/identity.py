@@ -1,0 +1,101 @@
+"""Who listens: the user and the session of a stream's request, as far as that has asked for them, and its address."""
+
+import hashlib
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.sessions.backends.signed_cookies import SessionStore as SignedCookies
+from django.http import HttpRequest
+from django.utils.functional import LazyObject, empty
+from django.utils.module_loading import import_string
+
+from .conf import setting
+from .cursors import Cursor
+
+__all__ = ["NOBODY", "Identity", "identity_of", "new_session_id", "session_ids", "user_id"]
+
+_SESSION_KEY = "_serversent"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who listens. ``user``: the primary key, or nothing. ``since``: when the request came, as ``time.time()`` counts.
+
+    ``address`` is empty unless something is limited by it. ``signed``: where the log stood when
+    the stream's URL was signed, if it was.
+    """
+
+    user: str
+    sessions: tuple[str, ...]
+    address: str
+    since: float
+    signed: Cursor | None = None
+
+    @property
+    def is_known(self) -> bool:
+        return bool(self.user or self.sessions)
+
+
+NOBODY = Identity("", (), "", 0.0)
+
+
+def identity_of(request: HttpRequest, since: float, signed: Cursor | None = None) -> Identity:
+    """Return who listens. It asks no database: what the view and its middleware did not ask for does not matter."""
+    session = getattr(request, "session", None)
+    return Identity(
+        user=_known_user(request),
+        sessions=() if session is None else session_ids(session),
+        address=_address(request),
+        since=since,
+        signed=signed,
+    )
+
+
+def user_id(user: Any) -> str:
+    """Return the primary key of a user, or of what is one, as text; nothing for somebody who is not logged in."""
+    key = getattr(user, "pk", None) if hasattr(user, "is_authenticated") else user
+    return "" if key is None else str(key)
+
+
+def _known_user(request: HttpRequest) -> str:
+    user = request.__dict__.get("user")
+    if isinstance(user, LazyObject) and user.__dict__.get("_wrapped", empty) is empty:
+        user = getattr(request, "_acached_user", None)  # of request.auser()
+    return "" if user is None else user_id(user)
+
+
+def _address(request: HttpRequest) -> str:
+    if setting("MAX_CONNECTIONS_PER_ADDRESS") is None:
+        return ""
+    path = setting("CLIENT_ADDRESS")
+    if path is None:
+        return str(request.META.get("REMOTE_ADDR", ""))
+    find: Callable[[HttpRequest], object] = import_string(path)
+    return str(find(request) or "")
+
+
+def session_ids(session: Any) -> tuple[str, ...]:
+    """Return what names a session, without telling its key: the log and the URLs that have it are read by others.
+
+    Its key, which a login changes, and an id that is kept in it as long as it lasts, if it is loaded and has one.
+    """
+    if isinstance(session, str):
+        return (_digest(session),)
+    found: list[str] = []
+    if session.session_key and not isinstance(session, SignedCookies):  # there the key is all the data
+        found.append(_digest(session.session_key))
+    if session.accessed and (kept := session.get(_SESSION_KEY)):
+        found.append(kept)
+    return tuple(found)
+
+
+def new_session_id(session: Any) -> None:
+    """Give a session an id that is kept in it, unless it has one."""
+    if _SESSION_KEY not in session:
+        session[_SESSION_KEY] = secrets.token_urlsafe(12)
+
+
+def _digest(key: str) -> str:
+    return hashlib.blake2b(key.encode(), digest_size=12).hexdigest()

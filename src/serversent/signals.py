@@ -1,0 +1,53 @@
+"""What ends a user's streams by itself: a logout, another password, and the end of the account."""
+
+import logging
+from typing import Any
+
+from django.apps import apps
+from django.contrib.auth import get_user_model
+from django.contrib.auth.signals import user_logged_out
+from django.db.models.signals import post_delete, post_save
+
+from .publish import end_session, end_streams
+
+__all__ = ["connect"]
+
+logger = logging.getLogger("serversent")
+
+
+def connect() -> None:
+    """Listen to the signals, if the project has users."""
+    if not apps.is_installed("django.contrib.auth"):
+        return
+    user_logged_out.connect(_logged_out, dispatch_uid="serversent")
+    # The user model and its proxies alone: a receiver for every model would slow all deletions down.
+    for model in apps.get_models():
+        if issubclass(model, get_user_model()):
+            post_save.connect(_saved, sender=model, dispatch_uid=f"serversent.{model._meta.label}")
+            post_delete.connect(_deleted, sender=model, dispatch_uid=f"serversent.{model._meta.label}")
+
+
+def _logged_out(sender: Any, request: Any, user: Any, **kwargs: Any) -> None:
+    session = getattr(request, "session", None)
+    if user is not None and session is not None:
+        _say(end_session, user, session)
+
+
+def _saved(sender: Any, instance: Any, created: bool, **kwargs: Any) -> None:
+    if created or kwargs.get("raw"):
+        return
+    # set_password() leaves the new one there until it is saved; a better hash of the old one is saved without it.
+    has_new_password = getattr(instance, "_password", None) is not None
+    if has_new_password or not getattr(instance, "is_active", True):
+        _say(lambda: end_streams(user=instance))
+
+
+def _deleted(sender: Any, instance: Any, **kwargs: Any) -> None:
+    _say(lambda: end_streams(user=instance))
+
+
+def _say(end: Any, *args: Any) -> None:
+    try:
+        end(*args)
+    except Exception:  # whoever logs out is not to be kept from it
+        logger.exception("The streams of a user could not be ended")

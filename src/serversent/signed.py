@@ -1,0 +1,140 @@
+"""Signed URLs: a list of channels for one user or session, so that who may see a page may open its stream."""
+
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+from django.contrib.auth import SESSION_KEY
+from django.core import signing
+from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
+
+from .brokers import broker
+from .channels import REVOKED_SECONDS, check_channels
+from .cursors import Cursor
+from .errors import InvalidSubscription, StreamRefused
+from .identity import Identity, identity_of, new_session_id, session_ids, user_id
+
+__all__ = ["Signed", "read_signed", "sse_url"]
+
+SALT = "serversent.signed"
+
+# nginx takes a request line of 8 kB.
+MAX_TOKEN_CHARACTERS = 7000
+
+
+class Signed(NamedTuple):
+    """What a signed URL grants, to whom it does, and where its stream begins."""
+
+    channels: Sequence[str]
+    using: str
+    expires_at: float
+    cursor: str
+    identity: Identity
+
+
+def sse_url(
+    request: HttpRequest,
+    *channels: str,
+    expires: float = 3600,
+    cursor: Cursor | str | None = None,
+    using: str = "default",
+) -> str:
+    """Return a URL whose stream has these channels, for the request's user and session alone.
+
+    ``expires``: for how many seconds it is valid, 30 days at most; a stream that is open then ends. ``cursor``: where
+    its stream begins, as ``serversent.cursor()`` returned it; without it, where the log stands when it is opened.
+    ``using``: the broker.
+
+    An anonymous session is begun if there is none. Raises ``InvalidChannel`` and ``InvalidSubscription``.
+    """
+    if not 0 < expires <= REVOKED_SECONDS:
+        raise InvalidSubscription(
+            "expires", f"must be more than 0 and at most {REVOKED_SECONDS} seconds, not {expires}"
+        )
+    user, session = _user(request), getattr(request, "session", None)
+    if session is None and not user:
+        raise InvalidSubscription("request", "has neither a user nor a session that a URL could be signed for")
+    if user and session is not None and session.get(SESSION_KEY) != user:
+        session = None  # who is not logged in by the session, but by a key in a header, may have none the next time
+    if session is not None:
+        new_session_id(session)
+    token = signing.dumps(
+        {
+            "channels": sorted(check_channels(channels)),
+            "using": using,
+            "user": user,
+            "sessions": [] if session is None else session_ids(session),
+            "expires": int(time.time() + expires),
+            "cursor": "" if cursor is None else str(cursor),
+            "at": str(_log_at(request)),
+        },
+        salt=SALT,
+        compress=True,
+    )
+    if len(token) > MAX_TOKEN_CHARACTERS:
+        raise InvalidSubscription(
+            "channels", "make a URL that is too long for some servers. Name fewer, or write a @channel_stream view"
+        )
+    return f"{_path()}?{urlencode({'token': token})}"
+
+
+def read_signed(request: HttpRequest) -> Signed:
+    """Return what the request's URL grants. Raises ``StreamRefused`` for one that grants it nothing."""
+    token = request.GET.get("token", "")
+    try:
+        found = signing.loads(token, salt=SALT) if len(token) <= MAX_TOKEN_CHARACTERS else None
+    except signing.BadSignature:
+        found = None
+    if found is None:
+        raise StreamRefused(403, "This address is not valid.")
+    if found["expires"] <= time.time():
+        raise StreamRefused(403, "This address has expired. Reload the page that it is from.")
+    if not _is_for(request, found["user"], found["sessions"]):
+        raise StreamRefused(403, "This address is for another session. Reload the page that it is from.")
+    now = identity_of(request, time.time())
+    identity = Identity(
+        user=found["user"] or now.user,
+        sessions=tuple({*found["sessions"], *now.sessions}),
+        address=now.address,
+        since=now.since,
+        signed=Cursor.parse(found["at"]),
+    )
+    return Signed(found["channels"], found["using"], found["expires"], found["cursor"], identity)
+
+
+def _is_for(request: HttpRequest, user: str, sessions: Sequence[str]) -> bool:
+    if user and user != _user(request):
+        return False
+    if not sessions:
+        return bool(user)
+    session = getattr(request, "session", None)
+    if session is None:
+        return False
+    session.get("")  # loads it: a key that a client has made up becomes none
+    return not set(sessions).isdisjoint(session_ids(session))
+
+
+def _user(request: HttpRequest) -> str:
+    found = getattr(request, "_acached_user", None) or getattr(request, "user", None)
+    return "" if found is None else user_id(found)
+
+
+def _log_at(request: HttpRequest) -> Cursor:
+    """Return where the log stands, asked for once in a request. What is revoked after that is after it."""
+    found: Cursor | None = request.__dict__.get("_serversent_log_at")
+    if found is None:
+        found = broker().cursor()
+        request._serversent_log_at = found  # type: ignore[attr-defined]
+    return found
+
+
+def _path() -> str:
+    try:
+        return reverse("serversent:stream")
+    except NoReverseMatch as error:
+        raise ImproperlyConfigured(
+            'No path leads to signed streams. Add path("events/", include("serversent.urls")) to the ROOT_URLCONF.'
+        ) from error
