@@ -129,8 +129,9 @@ def serve(
     application: str = "tests.project.asgi:application",
     command: list[str] | None = None,
     environment: dict[str, str] | None = None,
+    port: int | None = None,
 ) -> Iterator[Server]:
-    port = free_port()
+    port = port or free_port()
     variables = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "tests.project.settings",

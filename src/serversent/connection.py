@@ -14,7 +14,7 @@ from .driver import Driver
 from .event import comment_frame, retry_frame
 from .identity import NOBODY, Identity
 from .open_connections import open_connections
-from .servers import Send, abort, direct_writer, runs_by_hand, with_backpressure, write_all
+from .servers import Send, abort, direct_writer, flush_seconds, runs_by_hand, with_backpressure, write_all
 
 __all__ = ["Connection", "opening_frame"]
 
@@ -126,7 +126,9 @@ class Connection:
         except asyncio.CancelledError:
             # The server gives up on us (Daphne when it stops): a proper end of the body is all there is time for.
             self._driver.cancel()
-            await self._end_response(setting("DRAIN_SECONDS"))
+            seconds = setting("DRAIN_SECONDS")
+            self._retry_delay = self._retry_delay or random.uniform(0, seconds)
+            await self._end_response(seconds)
             raise
         finally:
             self._cancel_heartbeat()
@@ -250,10 +252,13 @@ class Connection:
         try:
             async with asyncio.timeout(seconds):
                 await self._send({"type": "http.response.body", "body": body, "more_body": False})
+                self._left = True
         except Exception as error:
             if isinstance(error, TimeoutError):  # the client does not read
                 abort(self._send)
             self._leave(error)
+        if self._retry_delay:
+            await asyncio.sleep(flush_seconds(self._send))
 
 
 def _current_task() -> asyncio.Task[Any]:

@@ -19,6 +19,7 @@ __all__ = [
     "UvicornServer",
     "abort",
     "direct_writer",
+    "flush_seconds",
     "may_receive_again",
     "runs_by_hand",
     "stop_flag",
@@ -90,6 +91,14 @@ def abort(send: Send) -> None:
     cycle = _uvicorn_cycle(send)
     if cycle is not None:
         cycle.transport.abort()
+
+
+def flush_seconds(send: Send) -> float:
+    """How long a request has to stay, after its end was sent, for a server that stops to write it to the socket.
+
+    Daphne waits for its requests, and not for what they have written: that is lost with the reactor's next turn.
+    """
+    return 0.1 if isinstance(send, _DaphneSend) else 0.0
 
 
 def stop_flag(send: Send) -> Callable[[], bool] | None:

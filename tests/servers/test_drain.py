@@ -76,6 +76,31 @@ def test_ctrl_c_in_the_terminal_of_runserver_with_its_reloader(server_folder, sq
         check_ended(streams)
 
 
+@pytest.mark.parametrize("kind", ["uvicorn-recycled", "hypercorn-recycled", "gunicorn-uvicorn-recycled"])
+def test_a_worker_that_has_served_enough(kind, server_folder, sqlite_file):
+    """It ends without a signal, and waits for its streams, or cancels them."""
+    with serve(kind, server_folder, environment={"TEST_SQLITE": sqlite_file}) as server:
+        streams = open_streams(server)
+        with contextlib.suppress(OSError):
+            for _ in range(30):
+                server.get("/")
+        check_ended(streams)
+        if kind == "uvicorn-recycled":  # it has nobody to start another
+            server.process.wait(STOP_SECONDS)
+        else:
+            server.wait_ready()
+            assert server.get("/").body == b"index"
+
+
+def test_a_stop_for_the_whole_group(server_folder, sqlite_file):
+    """As systemd does it: Hypercorn's worker has no handler, and would die at once."""
+    with serve("hypercorn", server_folder, environment={"TEST_SQLITE": sqlite_file}) as server:
+        streams = open_streams(server)
+        os.killpg(server.process.pid, signal.SIGTERM)
+        check_ended(streams)
+        server.process.wait(STOP_SECONDS)
+
+
 def test_reload_of_runserver(server_folder, sqlite_file):
     with serve("runserver-reload", server_folder, environment={"TEST_SQLITE": sqlite_file}) as server:
         streams = open_streams(server)
