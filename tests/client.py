@@ -37,6 +37,7 @@ class Stream:
         receive_bytes: int | None = None,
     ) -> None:
         parts = urllib.parse.urlsplit(url)
+        self.path = parts.path
         self._deadline_seconds = seconds
         self.socket = socket.socket()
         self.socket.settimeout(seconds)

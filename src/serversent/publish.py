@@ -98,7 +98,10 @@ def end_session(user: Any, session: Any) -> None:
 
     Of a session that has no name, all of the user's.
     """
-    _revoke(ENDED, user, session, None, is_over=bool(session_ids(session)))
+    if session_ids(session):  # also those that nobody asked for whom they are
+        _revoke(ENDED, None, session, None, is_over=True)
+    else:
+        _revoke(ENDED, user, None, None)
 
 
 def _revoke(control: str, user: Any, session: Any, channel: str | None, *, is_over: bool = False) -> None:

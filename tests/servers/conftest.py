@@ -23,6 +23,8 @@ def servers(server_folder, sqlite_file):
         context.__exit__(None, None, None)
 
 
-@pytest.fixture(params=["daphne", "runserver", "uvicorn-httptools", "uvicorn-h11"])
+@pytest.fixture(
+    params=["daphne", "runserver", "uvicorn-httptools", "uvicorn-h11", "hypercorn", "granian", "gunicorn-uvicorn"]
+)
 def server(request, servers):
     return servers(request.param)

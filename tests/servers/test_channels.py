@@ -27,7 +27,10 @@ def environment(request, server_folder):
     return {"TEST_DATABASE": json.dumps(request.getfixturevalue(f"{request.param}_settings"))}
 
 
-@pytest.fixture(scope="module", params=["uvicorn-httptools", "uvicorn-h11", "daphne"])
+SERVERS = ["uvicorn-httptools", "uvicorn-h11", "daphne", "hypercorn", "granian", "gunicorn-uvicorn"]
+
+
+@pytest.fixture(scope="module", params=SERVERS)
 def server(request, server_folder, environment):
     with serve(request.param, server_folder, environment=environment) as server:
         yield server
