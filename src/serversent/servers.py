@@ -88,9 +88,9 @@ def abort(send: Send) -> None:
     if isinstance(send, _DaphneSend):
         send.abort()
         return
-    cycle = _uvicorn_cycle(send)
-    if cycle is not None:
-        cycle.transport.abort()
+    transport = getattr(_uvicorn_cycle(send), "transport", None) or _hypercorn_transport(send)
+    if transport is not None:
+        transport.abort()
 
 
 def flush_seconds(send: Send) -> float:
@@ -146,6 +146,19 @@ def _uvicorn_cycle(method: Any) -> Any:
     """Return the object of one request whose method this is."""
     cycle = _server_object(method, (_UVICORN,))
     return cycle if hasattr(cycle, "transport") else None
+
+
+def _hypercorn_transport(send: Send) -> Any:
+    """Return the transport below one request of HTTP/1; over HTTP/2 it is other requests' too."""
+    protocol = _owner(_server_object(send, ("hypercorn.protocol.http_stream.",)))
+    if type(protocol).__module__ != "hypercorn.protocol.h11":
+        return None
+    return getattr(getattr(_owner(protocol), "writer", None), "transport", None)
+
+
+def _owner(sender: Any) -> Any:
+    """Return the object that this one of Hypercorn's hands its events to."""
+    return getattr(getattr(sender, "send", None), "__self__", None)
 
 
 def _daphne_request(send: Send) -> Any:

@@ -30,6 +30,7 @@ from serversent import (
     sse_url,
 )
 from serversent.models import Event
+from serversent.open_connections import open_connections
 
 from . import middleware_for_reload  # noqa: F401
 
@@ -67,6 +68,7 @@ async def state(request):
             "flooded": flooded,
             "threads": sorted(thread.name for thread in threading.enumerate()),
             "tasks": len(asyncio.all_tasks()),
+            "open": len(open_connections()),
         }
     )
 
