@@ -16,6 +16,7 @@ PACKAGES = {
     "chromium": "chromium",
     "fonts-noto-color-emoji": "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf",
     "curl": "curl",
+    "iproute2": "ip",  # a network of its own, that swallows what it is sent
     "gcc": "cc",  # for the floor of `make bench`
     "libc6-dev": "/usr/include/stdio.h",
     "nodejs": "node",

@@ -20,6 +20,7 @@ SERVICES = {
     "nginx": "nginx",
     "chromium": "chromium",
     "pgbouncer": "pgbouncer",
+    "ip": "ip",
     "npm": str(processes.ROOT / "tests/node/node_modules"),
 }
 

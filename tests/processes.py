@@ -26,6 +26,7 @@ __all__ = [
     "find_program",
     "free_port",
     "mariadb",
+    "network",
     "nginx",
     "pgbouncer",
     "postgresql",
@@ -331,9 +332,49 @@ def mariadb() -> Iterator[dict[str, Any]]:
             process.wait(30)
 
 
+class Network:
+    """A network namespace behind a pair of virtual interfaces: ``here`` is our address on it, and only ours."""
+
+    def __init__(self) -> None:
+        number = os.getpid() % 200
+        self.name = f"serversent{number}"
+        self.here, self._there = f"10.213.{number}.1", f"10.213.{number}.2"
+        self._interface = f"ss{number}"
+        _run("ip", "netns", "add", self.name)
+        _run("ip", "link", "add", self._interface, "type", "veth", "peer", "name", "eth0", "netns", self.name)
+        _run("ip", "addr", "add", f"{self.here}/30", "dev", self._interface)
+        _run("ip", "link", "set", self._interface, "up")
+        _run("ip", "-n", self.name, "addr", "add", f"{self._there}/30", "dev", "eth0")
+        _run("ip", "-n", self.name, "link", "set", "eth0", "up")
+
+    def popen(self, *command: str, **options: Any) -> subprocess.Popen[bytes]:
+        """Start a program in it."""
+        return subprocess.Popen(["ip", "netns", "exec", self.name, *command], **options)
+
+    def blackhole(self) -> None:
+        """Lose every packet from here on, with no word to anybody: neither data nor its acknowledgement arrives."""
+        _run("ip", "-n", self.name, "link", "set", "eth0", "down")
+
+    def remove(self) -> None:
+        _run("ip", "netns", "del", self.name)
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True)
+
+
 @contextlib.contextmanager
-def nginx(upstream_port: int) -> Iterator[int]:
-    """An nginx with the settings it comes with, before a server; yields its port."""
+def network() -> Iterator[Network]:
+    found = Network()
+    try:
+        yield found
+    finally:
+        found.remove()
+
+
+@contextlib.contextmanager
+def nginx(upstream_port: int, *, http: str = "", location: str = "") -> Iterator[int]:
+    """An nginx with the settings it comes with, before a server; yields its port. More settings may be given."""
     with _own_folder() as folder:
         port = free_port()
         (folder / "nginx.conf").write_text(
@@ -344,9 +385,10 @@ def nginx(upstream_port: int) -> Iterator[int]:
                 access_log off;
                 client_body_temp_path {folder}/a; proxy_temp_path {folder}/b; fastcgi_temp_path {folder}/c;
                 uwsgi_temp_path {folder}/d; scgi_temp_path {folder}/e;
+                {http.format(folder=folder)}
                 server {{
                     listen 127.0.0.1:{port};
-                    location / {{ proxy_pass http://127.0.0.1:{upstream_port}; proxy_http_version 1.1; }}
+                    location / {{ proxy_pass http://127.0.0.1:{upstream_port}; proxy_http_version 1.1; {location} }}
                 }}
             }}
             """

@@ -7,6 +7,7 @@ import time
 import pytest
 from django.test import RequestFactory, override_settings
 
+from serversent.errors import InvalidChannel
 from serversent.identity import identity_of
 from tests.processes import serve
 from tests.waiting import wait_for
@@ -157,3 +158,14 @@ def test_the_address_is_the_projects_to_say():
         SERVERSENT={"MAX_CONNECTIONS_PER_ADDRESS": 1, "CLIENT_ADDRESS": "tests.project.addresses.forwarded_for"}
     ):
         assert identity_of(request, 0).address == "192.0.2.1"
+
+
+@pytest.mark.parametrize("name", ["каналы", "频道", "🚀", "a b", "", "x" * 201, "!revoked", "a\0"])
+def test_a_name_of_the_clients_that_is_none(client, name, settings, caplog):
+    """A view that takes names from its client is not the server's mistake."""
+    answer = client.get("/channels/", {"channel": name})
+    assert (answer.status_code, answer.content) == (400, b"There is no such channel.\n")
+    assert "The stream tests.project.views.channels was refused" in caplog.text
+    settings.DEBUG = True
+    with pytest.raises(InvalidChannel):
+        client.get("/channels/", {"channel": name})

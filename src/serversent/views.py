@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, cast, overload
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
 
 from .brokers import broker
-from .errors import StreamRefused, TooManyChannels, TooManySyncStreams
+from .errors import InvalidChannel, StreamRefused, TooManyChannels, TooManySyncStreams
 from .event import END_ID
 from .handoff import check_place, keep_body, keep_until_served
 from .identity import Identity
@@ -185,8 +186,8 @@ def _decorate_channel_view(view: View, using: str) -> View:
             request = _request_of(name, args)
             try:
                 return _refused(request) or _channel_response(request, await view(*args, **kwargs), name, using)
-            except TooManyChannels as error:
-                return _too_many_channels(name, error)
+            except (TooManyChannels, InvalidChannel) as error:
+                return _refused_channels(name, error)
 
         wrapper = async_wrapper
         wrapper._non_atomic_requests = _EveryDatabase()
@@ -197,8 +198,8 @@ def _decorate_channel_view(view: View, using: str) -> View:
             request = _request_of(name, args)
             try:
                 return _refused(request) or _channel_response(request, view(*args, **kwargs), name, using)
-            except TooManyChannels as error:
-                return _too_many_channels(name, error)
+            except (TooManyChannels, InvalidChannel) as error:
+                return _refused_channels(name, error)
 
         wrapper = sync_wrapper
     return cast("View", wrapper)
@@ -228,9 +229,14 @@ def signed_stream(request: HttpRequest) -> HttpResponseBase:
 signed_stream.login_required = False  # type: ignore[attr-defined]
 
 
-def _too_many_channels(name: str, error: TooManyChannels) -> HttpResponseBase:
+def _refused_channels(name: str, error: TooManyChannels | InvalidChannel) -> HttpResponseBase:
+    """The answer to channels that cannot be: a view may take them from its client."""
+    if settings.DEBUG:
+        raise error
     logger.warning("The stream %s was refused: %s", name, error)
-    return refusal(StreamRefused(429, f"One stream may have {error.limit} channels at most."))
+    if isinstance(error, TooManyChannels):
+        return refusal(StreamRefused(429, f"One stream may have {error.limit} channels at most."))
+    return refusal(StreamRefused(400, "There is no such channel."))
 
 
 def _refused(request: HttpRequest) -> HttpResponseBase | None:
