@@ -6,6 +6,7 @@ import urllib.parse
 
 import pytest
 
+from tests.conftest import migrate
 from tests.processes import serve
 from tests.waiting import wait_for
 
@@ -19,10 +20,15 @@ def database(request):
 
 
 @pytest.fixture(scope="module")
-def environment(request, database, sqlite_file):
-    if database == "sqlite":
-        return {"TEST_SQLITE": sqlite_file}
-    return {"TEST_DATABASE": json.dumps(request.getfixturevalue("postgresql_settings"))}
+def environment(request, database, server_folder):
+    """A database of its own: here are users, and a log, that other tests do not expect."""
+    environment = {"TEST_SQLITE": str(server_folder / "revocations.sqlite3")}
+    if database == "postgresql":
+        server = request.getfixturevalue("postgresql_server")
+        server.sql("create database revocations")
+        environment = {"TEST_DATABASE": json.dumps({**server.settings, "NAME": "revocations"})}
+    migrate(environment)
+    return environment
 
 
 @pytest.fixture(scope="module")
