@@ -25,6 +25,9 @@ ROOT_URLCONF = "tests.project.urls"
 ASGI_APPLICATION = os.environ.get("TEST_ASGI_APPLICATION", "tests.project.asgi.application")
 WSGI_APPLICATION = "tests.project.wsgi.application"
 STATIC_URL = "static/"
+CORS_ALLOWED_ORIGINS = os.environ.get("TEST_CORS_ORIGINS", "").split()
+CORS_ALLOW_CREDENTIALS = True
+CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "last-event-id", "x-csrftoken"]
 INSTALLED_APPS = [
     *os.environ.get("TEST_FIRST_APPS", "").split(),
     "django.contrib.auth",
