@@ -1,4 +1,4 @@
-"""The address of the client, behind one proxy of ours: the last, which that has added. The others are anybody's word."""
+"""The address of a client behind one proxy of ours: the last, which that has added; the rest anybody may write."""
 
 
 def forwarded_for(request):
