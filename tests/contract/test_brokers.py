@@ -10,6 +10,7 @@ from django.db import connections, transaction
 
 from serversent.brokers import OutgoingEvent, pages
 from serversent.brokers.session import sql
+from serversent.channels import ENDED, REVOKED
 from serversent.cursors import Cursor
 from serversent.errors import CursorExpired
 
@@ -187,6 +188,50 @@ async def test_everything_can_be_pruned_and_offsets_go_on(broker):
     await send(broker, "3")
     assert (await broker.head()).offset > head.offset
     assert texts(await read_all(broker, ["a"], head.offset)) == ["3"]
+
+
+async def test_what_refuses_urls_is_kept_whatever_the_retention(make_broker, monkeypatch):
+    broker = make_broker(keep=1)
+    for number in range(5):
+        for channel in (REVOKED, ENDED, "a"):
+            await send(broker, str(number), channel=channel)
+    cursor = await broker.head()
+
+    async def kept(*channels):
+        return texts((await broker.read(channels, None, cursor.offset)).events)
+
+    await in_thread(broker.prune)
+    assert await kept(REVOKED) == ["0", "1", "2", "3", "4"]
+    assert await kept(ENDED, "a") == ["4", "4"]
+    await in_thread(broker.prune, -60)
+    assert await kept(REVOKED) == ["0", "1", "2", "3", "4"]
+    assert await kept(ENDED, "a") == []
+    # When no URL from before can be valid any more, it goes as well.
+    for module in ("pruning", "memory"):
+        monkeypatch.setattr(f"serversent.brokers.{module}.REVOKED_SECONDS", -60)
+    assert await in_thread(broker.prune) == 5
+    assert await broker.head() == cursor
+    await broker.aclose()
+
+
+async def test_what_is_revoked_is_after_what_was_signed_before_its_commit(broker, kind, database_alias):
+    """A page that is rendered meanwhile still sees the permission."""
+    holding, release = threading.Event(), threading.Event()
+
+    def hold():
+        with transaction.atomic(using=database_alias("sqlite" if kind == "memory" else kind)):
+            broker.append([OutgoingEvent(REVOKED, "revoked", "{}")])
+            holding.set()
+            assert release.wait(DEADLINE_SECONDS)
+
+    held = asyncio.ensure_future(in_thread(hold))
+    await asyncio.to_thread(holding.wait, DEADLINE_SECONDS)
+    signed = await in_thread(broker.cursor)
+    release.set()
+    await held
+    (revoked,) = await read_all(broker, {REVOKED})
+    assert revoked.offset > signed.offset
+    assert (await in_thread(broker.cursor)).offset >= revoked.offset
 
 
 async def test_a_log_without_its_row_can_be_pruned(broker, kind):

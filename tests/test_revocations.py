@@ -1,0 +1,234 @@
+"""What is taken back while a request is on its way, and what is not meant by it. Processes: tests/servers."""
+
+import asyncio
+import time
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.db import transaction
+from django.test import TransactionTestCase, override_settings
+
+from serversent import aend_streams, end_streams, send_event
+from serversent.brokers import OutgoingEvent, memory
+from serversent.cursors import Cursor
+from serversent.hub import hub, stop_hubs
+from serversent.identity import Identity
+from serversent.models import Event
+from serversent.open_connections import OpenConnections
+from serversent.publish import end_session
+from tests.channel_client import Client
+from tests.waiting import DEADLINE_SECONDS
+
+SERVERSENT = {"BROKERS": {"default": {"BACKEND": "serversent.brokers.memory.MemoryBroker"}}}
+
+
+@pytest.fixture(autouse=True)
+def memory_broker(request):
+    with override_settings(SERVERSENT=SERVERSENT):
+        memory.clear()
+        yield
+
+
+class Served:
+    """A connection, as far as it can be ended."""
+
+    def __init__(self, user="5", sessions=("s",), channels=(), since=None, signed=None):
+        self.identity = Identity(user, sessions, "", time.time() if since is None else since, signed)
+        self.channels = channels
+        self.ended = False
+
+    def look(self, now):
+        pass
+
+    def end(self):
+        self.ended = True
+
+
+@pytest.fixture
+async def connections():
+    found = OpenConnections(asyncio.get_running_loop())
+    yield found
+    for connection in list(found):
+        found.discard(connection)
+    await stop_hubs()
+
+
+async def heard():
+    """Wait until all that was sent so far was heard."""
+    log = memory._logs["default"]
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while not (
+            hub("default").cursor.offset >= log.head
+            if hub("default").is_running
+            else any(entry.offset >= log.head for entry in hub("default").revocations._latest.values())
+        ):
+            await asyncio.sleep(0.001)
+
+
+async def test_a_request_that_was_on_its_way_ends_as_it_begins(connections):
+    """Its user was asked for before, and its stream is served after."""
+    connections.add(Served("another"))  # so that somebody listens
+    before = Served()
+    await aend_streams(user=5)
+    await heard()
+    connections.add(before)
+    assert before.ended
+    after = Served()
+    connections.add(after)
+    assert not after.ended
+
+
+async def test_the_first_request_of_a_process_that_was_on_its_way(connections):
+    """What was said before anybody listened is asked for as the first one does."""
+    before = Served()
+    await aend_streams(user=5)
+    connections.add(before)
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while not before.ended:
+            await asyncio.sleep(0.001)
+    after = Served()
+    connections.add(after)
+    assert not after.ended
+
+
+async def test_a_session_that_is_over_ends_whatever_comes_of_it(connections):
+    """The signal of a logout comes before the session is gone, and a client may come back in between."""
+    connections.add(Served("another"))
+    end_session(5, "a key")
+    await heard()
+    (over,) = hub("default").revocations._latest
+    connections.add(late := Served(sessions=(over[1],)))
+    assert late.ended
+    connections.add(other := Served(sessions=("another",)))
+    assert not other.ended
+
+
+async def test_a_url_that_was_signed_later_goes_on(connections):
+    """Also when the revocation is heard after it was opened: the place in the log decides, and no clock."""
+    connections.add(Served("another"))
+    await aend_streams(user=5)
+    place = memory._logs["default"].head
+    connections.add(later := Served(since=0.0, signed=Cursor("m", place)))
+    connections.add(earlier := Served(since=0.0, signed=Cursor("m", place - 1)))
+    await heard()
+    assert earlier.ended
+    assert not later.ended
+
+
+@pytest.mark.parametrize(
+    ("conditions", "ended"),
+    [
+        ({"user": 5}, ["both", "user"]),
+        ({"channel": "c"}, ["both", "channel"]),
+        ({"user": 5, "channel": "c"}, ["both"]),
+        ({"user": 6}, []),
+        ({"user": 5, "session": "another"}, []),
+    ],
+)
+async def test_conditions_hold_together(connections, conditions, ended):
+    served = {
+        "both": Served("5", (), ("b", "c")),
+        "user": Served("5", (), ("b",)),
+        "channel": Served("55", (), ("c",)),
+        "neither": Served("", (), ()),
+    }
+    for connection in served.values():
+        connections.add(connection)
+    await aend_streams(**conditions)
+    await heard()
+    assert [name for name, connection in served.items() if connection.ended] == ended
+
+
+async def test_nothing_that_comes_with_it_or_after_it_is_handed_over(connections):
+    async with Client("c") as client:
+        await client.take(1)
+        connection = Served("5", (), ("c",))
+        connection.end = client.driver.cancel
+        connections.add(connection)
+        log = memory._logs["default"]
+        with log.lock:  # so that the hub reads them in one piece
+            wakes, log.wakes = log.wakes, set()
+        end_streams(user=5)
+        send_event("c", "a secret")
+        log.wakes = wakes
+        for wake in wakes:
+            wake()
+        await heard()
+        await asyncio.sleep(0.05)
+        assert [event.event for event in client.events] == ["ready"]
+
+
+async def test_what_is_no_revocation_is_left_out(connections, caplog):
+    connections.add(stays := Served())
+    memory_log = hub("default")._broker
+    for data in [
+        "",
+        "{}",
+        "[]",
+        '{"user": "5"}',
+        '{"user": "", "sessions": [], "channel": "", "is_over": true, "at": 0}',
+    ]:
+        memory_log._append([OutgoingEvent("!revoked", "revoked", data)])
+    await aend_streams(user=6)
+    await heard()
+    assert not stays.ended
+
+
+class TransactionTests(TransactionTestCase):
+    """With the log in the database."""
+
+    def setUp(self):
+        settings = override_settings(SERVERSENT={})
+        settings.enable()
+        self.addCleanup(settings.disable)
+
+    def logged(self):
+        return [event.channel for event in Event.objects.order_by("id")]
+
+    def test_it_is_one_with_the_transaction(self):
+        with transaction.atomic():
+            end_streams(user=1)
+            assert transaction.get_connection().in_atomic_block
+            transaction.set_rollback(True)
+        assert self.logged() == []
+        with transaction.atomic():
+            end_streams(user=1)
+        assert self.logged() == ["!revoked"]
+
+    def test_what_a_user_does_and_does_not(self):
+        user = get_user_model().objects.create_user("ada", password="secret")
+        user.first_name = "Ada"
+        user.save()
+        user.check_password("secret")
+        assert self.logged() == [], "nothing that ends a stream has happened"
+        user.set_password("another")
+        user.save()
+        assert self.logged() == ["!revoked"]
+        user.save()
+        assert self.logged() == ["!revoked"]
+        user.is_active = False
+        user.save()
+        assert self.logged() == ["!revoked"] * 2
+        user.delete()
+        assert self.logged() == ["!revoked"] * 3
+
+    def test_a_logout_says_no_key(self):
+        user = get_user_model().objects.create_user("ada", password="secret")
+        self.client.force_login(user)
+        key = self.client.session.session_key
+        self.client.logout()
+        (event,) = Event.objects.all()
+        assert event.channel == "!ended"
+        assert key not in event.data
+
+    def test_an_outage_keeps_nobody_from_logging_out(self):
+        user = get_user_model().objects.create_user("ada", password="secret")
+        self.client.force_login(user)
+        with override_settings(SERVERSENT={"BROKERS": {"default": {"BACKEND": "tests.test_revocations.Broken"}}}):
+            with self.assertLogs("serversent", "ERROR"):
+                assert self.client.get("/logout/").status_code == 200
+
+
+class Broken(memory.MemoryBroker):
+    def append(self, events, *, on_commit=True):
+        raise RuntimeError("down")
