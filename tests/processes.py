@@ -60,7 +60,7 @@ ASGI_SERVERS = {
     "uvicorn-reload": [*_UVICORN, "--reload", "--reload-dir", "{folder}", "{application}"],
     # These end a worker after some requests. The second and the third start another.
     "uvicorn-recycled": [*_UVICORN, "--limit-max-requests", "20", "{application}"],
-    "hypercorn-recycled": [*_HYPERCORN, "--max-requests", "20", "{application}"],
+    "hypercorn-recycled": [*_HYPERCORN, "--graceful-timeout", "60", "--max-requests", "20", "{application}"],
     "gunicorn-uvicorn-recycled": [*_UVICORN_WORKER, "--max-requests", "20", "{application}"],
     "wsgi-runserver": ["-m", "django", "runserver", "--noreload", "127.0.0.1:{port}"],
     "gunicorn": [*_GUNICORN, "--threads", "4", "tests.project.wsgi:application"],

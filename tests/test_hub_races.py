@@ -251,7 +251,7 @@ async def test_a_stream_that_is_not_live_has_heartbeats_while_its_channel_is_bus
         for second in range(60):
             send_event("c", second)
             await other.take(second + 2)
-            connection.look(1000.0 + second)
+            connection.look(1000.0 + second, 15)
             await asyncio.sleep(0)
         assert b": hb\n" in sent
         serving.cancel()

@@ -37,7 +37,7 @@ class Served:
         self.channels = channels
         self.ended = False
 
-    def look(self, now):
+    def look(self, now, heartbeat_seconds):
         pass
 
     def end(self):

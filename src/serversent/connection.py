@@ -169,12 +169,12 @@ class Connection:
         self._frames = (self._frames + 1) % FRAMES_PER_TURN
         return None if self._frames else asyncio.sleep(0)
 
-    def look(self, now: float) -> None:
+    def look(self, now: float, heartbeat_seconds: float) -> None:
         """See to the heartbeat, to a client that does not read, and to the stream's age. Called about once a second."""
         if self._writing or self._heartbeat is not None:
             self._look_at_blocked(now)
         else:
-            self._beat_if_silent(now, setting("HEARTBEAT_SECONDS"))
+            self._beat_if_silent(now, heartbeat_seconds)
         if self._ends_at and now >= self._ends_at:
             self.end()
 

@@ -34,7 +34,7 @@ class Served(Protocol):
     def channels(self) -> Collection[str]:
         """The channels of its stream, if it has any."""
 
-    def look(self, now: float) -> None:
+    def look(self, now: float, heartbeat_seconds: float) -> None:
         """See to the heartbeat and to what takes too long. Called about once a second."""
 
     def drain(self, delay: float) -> None:
@@ -128,9 +128,9 @@ class OpenConnections:
         self._timer = self._loop.call_later(seconds, self._look, context=contextvars.Context())
 
     def _look(self) -> None:
-        now = time.monotonic()
+        now, heartbeat_seconds = time.monotonic(), setting("HEARTBEAT_SECONDS")
         for connection in list(self._connections):
-            connection.look(now)
+            connection.look(now, heartbeat_seconds)
         self._look_later()
 
 
