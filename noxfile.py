@@ -12,7 +12,9 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_missing_interpreters = os.environ.get("CI") == "true"
 nox.options.sessions = ["tests", "servers", "wheel"]
 
-PAIRS = [("3.11", "5.2"), ("3.12", "5.2"), ("3.12", "6.1"), ("3.13", "6.1")]
+# The oldest pair is what the wheel is tested on.
+OLDEST = ("3.11", "5.2")
+PAIRS = [("3.12", "5.2"), ("3.12", "6.1"), ("3.13", "6.1")]
 
 # What is written past ASGI depends on the server: from the oldest that is supported on. The newest have all other runs.
 SERVERS = [
@@ -25,6 +27,7 @@ QUICK = [
     *["--ignore=tests/browser", "--ignore=tests/faults", "--ignore=tests/test_scripts.py"],
     "--ignore=tests/servers/test_restart.py",
 ]
+NO_SERVERS = ["--ignore=tests/servers"]
 FUZZ_EXAMPLES = "100"
 
 if pyenv := shutil.which("pyenv"):
@@ -68,8 +71,8 @@ def tests(session: nox.Session, django: str) -> None:
     session.install(".", f"Django~={django}.0", *groups())
     session.env["TEST_EXAMPLES"] = "15"  # of the property test of channels, which is the same on every pair
     session.env["TEST_FUZZ_EXAMPLES"] = FUZZ_EXAMPLES
-    # On the oldest pair the servers had their tests in the main run; here they have them on the newest.
-    run_tests(session, "-q", *QUICK, *([] if (session.python, django) == PAIRS[-1] else ["--ignore=tests/servers"]))
+    # The servers had their tests in the main run, and have them once more on the newest pair.
+    run_tests(session, "-q", *QUICK, *([] if (session.python, django) == PAIRS[-1] else NO_SERVERS))
 
 
 @nox.session(python=f"{sys.version_info[0]}.{sys.version_info[1]}")
@@ -82,7 +85,7 @@ def servers(session: nox.Session, versions: tuple[str, ...]) -> None:
     )
 
 
-@nox.session(python=f"{sys.version_info[0]}.{sys.version_info[1]}")
+@nox.session(python=OLDEST[0])
 def wheel(session: nox.Session) -> None:
     """Build the wheel, and run the tests against it."""
     dist = Path(session.create_tmp()).resolve() / "dist"
@@ -90,6 +93,6 @@ def wheel(session: nox.Session) -> None:
     session.install("build")
     session.run("python", "-m", "build", "--wheel", "--outdir", str(dist))
     (built,) = dist.glob("*.whl")
-    session.install(str(built), *groups())
+    session.install(str(built), f"Django~={OLDEST[1]}.0", *groups())
     session.env["TEST_FUZZ_EXAMPLES"] = FUZZ_EXAMPLES
-    run_tests(session, *QUICK)
+    run_tests(session, *QUICK, *NO_SERVERS)
