@@ -46,7 +46,7 @@ class Served:
 
 @pytest.fixture
 async def connections():
-    found = OpenConnections(asyncio.get_running_loop())
+    found = OpenConnections()
     yield found
     for connection in list(found):
         found.discard(connection)
@@ -97,7 +97,7 @@ async def test_a_session_that_is_over_ends_whatever_comes_of_it(connections):
     end_session(5, "a key")
     await heard()
     (over,) = hub("default").revocations._latest
-    connections.add(late := Served(sessions=(over[1],)))
+    connections.add(late := Served(sessions=(over[2],)))
     assert late.ended
     connections.add(other := Served(sessions=("another",)))
     assert not other.ended

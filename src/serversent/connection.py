@@ -14,7 +14,16 @@ from .driver import Driver
 from .event import comment_frame, retry_frame
 from .identity import NOBODY, Identity
 from .open_connections import open_connections
-from .servers import Send, abort, direct_writer, flush_seconds, runs_by_hand, with_backpressure, write_all
+from .servers import (
+    Send,
+    abort,
+    direct_writer,
+    flush_seconds,
+    runs_by_hand,
+    unsent_bytes,
+    with_backpressure,
+    write_all,
+)
 
 __all__ = ["Connection", "opening_frame"]
 
@@ -62,6 +71,7 @@ class Connection:
         "_retry_delay",
         "_send",
         "_silent_since",
+        "_unsent",
         "_waiting",
         "_writes",
         "_writing",
@@ -95,6 +105,7 @@ class Connection:
         self._is_ending = False
         self._retry_delay = 0.0  # how much later than usual the client is asked to come back, in seconds
         self._blocked_since = 0.0  # when the timer first saw what still waits for the client; 0: nothing does
+        self._unsent = 0  # bytes, when the timer looked
         seconds = setting("MAX_STREAM_SECONDS")
         self._ends_at = time.monotonic() + seconds * random.uniform(1 - AGE_JITTER, 1) if seconds else 0.0
 
@@ -105,8 +116,8 @@ class Connection:
     async def serve(self) -> None:
         """Send the stream; return when it is over and its generator closed."""
         connections = open_connections()
-        connections.add(self)
         try:
+            connections.add(self)
             if self._opening and (pause := self.write(self._opening)):
                 await pause
             if not self._is_ending:
@@ -179,8 +190,10 @@ class Connection:
             self.end()
 
     def _look_at_blocked(self, now: float) -> None:
-        limit = setting("SEND_TIMEOUT_SECONDS")
-        self._blocked_since = self._blocked_since or now
+        limit, unsent = setting("SEND_TIMEOUT_SECONDS"), unsent_bytes(self._send)
+        if not self._blocked_since or unsent < self._unsent:  # slow, and reading
+            self._blocked_since = now
+        self._unsent = unsent
         if limit is not None and now - self._blocked_since >= limit:
             logger.info("The client of %s has not read for %d s: its stream is cut", self._driver.name, limit)
             self._left = True  # no end of the body is of any use

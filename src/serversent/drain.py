@@ -11,8 +11,8 @@ import atexit
 import contextlib
 import contextvars
 import functools
-import logging
 import signal
+import sys
 import threading
 import time
 import weakref
@@ -21,111 +21,127 @@ from types import FrameType
 from typing import Any
 
 from .conf import setting
-from .open_connections import OpenConnections, open_connections
+from .open_connections import connections_of, open_connections
 from .servers import Send, UvicornServer, stop_flag
 
 __all__ = ["drain_on_stop"]
-
-logger = logging.getLogger("serversent")
 
 _SIGNALS = ("SIGTERM", "SIGINT", "SIGQUIT", "SIGBREAK")
 
 ASK_SECONDS = 0.2
 
-_installed: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+# The loops that have streams. A process may have several, one after another or in threads.
+_loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 
 
 def drain_on_stop(send: Send) -> None:
     """End the streams of the running loop when its server stops. The second call for a loop does nothing."""
     loop = asyncio.get_running_loop()
-    if loop in _installed:
+    if loop in _loops:
         return
-    _installed.add(loop)
-    connections = open_connections()
-    ask = functools.partial(_ask, weakref.ref(loop), connections)
+    _loops.add(loop)
     if threading.current_thread() is not threading.main_thread():
-        atexit.register(_drain_and_wait, weakref.ref(loop), connections)
+        _drain_at_exit()
     else:
-        uvicorn = UvicornServer(signal.getsignal(signal.SIGTERM))
-        for name in _SIGNALS:
-            if signum := getattr(signal, name, None):
-                _chain(signum, ask, uvicorn)
-        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            _drain_before_death(weakref.ref(loop), connections)
-        if uvicorn.is_known:
-            _drain_when(uvicorn.has_stopped_listening, connections)
+        _chain_signals()
     if flag := stop_flag(send):
-        _drain_when(flag, connections)
+        _drain_when(flag)
 
 
-def _chain(signum: int, ask: Callable[[], None], uvicorn: UvicornServer) -> None:
-    previous = signal.getsignal(signum)
-    if not callable(previous):
-        return  # SIG_DFL ends the process at once, SIG_IGN never does: no one waits for streams
-
-    def handle(signum: int, frame: FrameType | None) -> Any:
-        ask()
-        if signum == getattr(signal, "SIGQUIT", None):
-            # gunicorn's, on Ctrl-C. Its uvicorn worker takes no notice of it, and is killed after 30 s.
-            uvicorn.stop()
-        return previous(signum, frame)
-
-    signal.signal(signum, handle)
+@functools.cache
+def _drain_at_exit() -> None:
+    atexit.register(_drain_and_wait)
 
 
-def _drain_before_death(loop: weakref.ref[asyncio.AbstractEventLoop], connections: OpenConnections) -> None:
+def _chain_signals() -> None:
+    """Put our handlers before those that are there, unless they are there themselves."""
+    uvicorn = UvicornServer(signal.getsignal(signal.SIGTERM))
+    if uvicorn.is_known:
+        _drain_when(uvicorn.has_stopped_listening)
+    for name in _SIGNALS:
+        signum, previous = getattr(signal, name, None), None
+        if signum is not None:
+            previous = signal.getsignal(signum)
+        if previous is signal.SIG_DFL and name == "SIGTERM":
+            signal.signal(signum, _Handler(_drain_and_die))  # type: ignore[arg-type]
+        # SIG_DFL of the others ends the process at once, SIG_IGN never does: no one waits for streams.
+        elif callable(previous) and not isinstance(previous, _Handler):
+            signal.signal(signum, _Handler(functools.partial(_drain_and_go_on, previous, uvicorn)))  # type: ignore[arg-type]
+
+
+class _Handler:
+    """A signal handler of ours."""
+
+    def __init__(self, handle: Callable[[int, FrameType | None], Any]) -> None:
+        self._handle = handle
+
+    def __call__(self, signum: int, frame: FrameType | None) -> Any:
+        return self._handle(signum, frame)
+
+
+def _drain_and_go_on(previous: Any, uvicorn: UvicornServer, signum: int, frame: FrameType | None) -> Any:
+    _ask_all()
+    if signum == getattr(signal, "SIGQUIT", None) and "gunicorn.arbiter" in sys.modules:
+        # gunicorn's, on Ctrl-C. Its uvicorn worker takes no notice of it, and is killed after 30 s.
+        uvicorn.stop()
+    return previous(signum, frame)
+
+
+def _drain_and_die(signum: int, _: FrameType | None) -> None:
     """Let SIGTERM wait for the streams where it ends the process at once. A second one does."""
-
-    def handle(signum: int, _: FrameType | None) -> None:
-        signal.signal(signum, signal.SIG_DFL)
-        running = loop()
-        if running is None or not running.is_running():
-            signal.raise_signal(signum)
-        else:
-            asyncio.run_coroutine_threadsafe(_drain_and_die(connections, signum), running)
-
-    signal.signal(signal.SIGTERM, handle)
+    signal.signal(signum, signal.SIG_DFL)
+    running = [loop for loop in _loops if loop.is_running()]
+    if not running:
+        signal.raise_signal(signum)
+    for loop in running:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            asyncio.run_coroutine_threadsafe(_drain_then(signal.raise_signal, signum), loop)
 
 
-async def _drain_and_die(connections: OpenConnections, signum: int) -> None:
+async def _drain_then(then: Callable[[int], None], signum: int) -> None:
+    connections = open_connections()
     connections.drain()
     deadline = time.monotonic() + setting("DRAIN_SECONDS")
     while len(connections) and time.monotonic() < deadline:  # noqa: ASYNC110 - with a deadline, once in a process
         await asyncio.sleep(0.01)
     await _turn()
-    signal.raise_signal(signum)
+    then(signum)
 
 
-def _drain_when(is_stopping: Callable[[], bool], connections: OpenConnections) -> None:
+def _drain_when(is_stopping: Callable[[], bool]) -> None:
     """Ask now and then, for as long as the loop runs."""
     loop, nobodys = asyncio.get_running_loop(), contextvars.Context()
 
     def ask() -> None:
         if is_stopping():
-            connections.drain()
+            open_connections().drain()
         else:
             loop.call_later(ASK_SECONDS, ask, context=nobodys)
 
     ask()
 
 
-def _ask(loop: weakref.ref[asyncio.AbstractEventLoop], connections: OpenConnections) -> None:
-    running = loop()
-    if running is not None:
+def _ask_all() -> None:
+    for loop in list(_loops):
         with contextlib.suppress(RuntimeError):  # the loop is closed
-            running.call_soon_threadsafe(connections.drain)
+            loop.call_soon_threadsafe(_drain)
 
 
-def _drain_and_wait(loop: weakref.ref[asyncio.AbstractEventLoop], connections: OpenConnections) -> None:
-    _ask(loop, connections)
+def _drain() -> None:
+    open_connections().drain()
+
+
+def _drain_and_wait() -> None:
+    """At exit: what drains are other threads' loops."""
+    _ask_all()
     deadline = time.monotonic() + setting("DRAIN_SECONDS")
-    while len(connections) and time.monotonic() < deadline:
+    running = [loop for loop in _loops if loop.is_running()]
+    while any(len(connections_of(loop)) for loop in running) and time.monotonic() < deadline:
         time.sleep(0.01)
-    running = loop()
-    if running is not None and running.is_running():
+    for loop in running:
         # The ends are handed to the server, which has yet to write them to their sockets.
         with contextlib.suppress(TimeoutError, RuntimeError):
-            asyncio.run_coroutine_threadsafe(_turn(), running).result(1)
+            asyncio.run_coroutine_threadsafe(_turn(), loop).result(1)
 
 
 async def _turn() -> None:

@@ -35,6 +35,11 @@ LINGER_SECONDS = 5.0
 MAINTAIN_SECONDS = 60.0
 MAX_BACKOFF_SECONDS = 10.0
 
+# What was taken back before anybody listened: how much of the log is looked through for it, how late the clock of who
+# said it may be, or the commit.
+RECENT_BYTES = 64 * 1024
+SKEW_SECONDS = 2.0
+
 # Pieces that the connections which catch up read at once.
 CHUNK_BYTES = 256 * 1024
 
@@ -116,6 +121,10 @@ class Hub:
         self._awaited = 0  # those who wait for the start
         self._moved: asyncio.Future[None] | None = None
         self.revocations = Revocations()
+        self._heard: Cursor | None = None  # up to here all that was taken back is known to who listens
+        self._heard_at = 0.0
+        self.watched_since: float | None = None  # while there are streams that something may mean
+        self.on_gap: Callable[[], None] | None = None  # ends the streams that something unknown may mean
         self._revoked: asyncio.Task[None] | None = None  # once those of before the start were asked for
         self.on_revocation: Callable[[Revocation], None] | None = None  # ends the streams that one means
 
@@ -157,7 +166,7 @@ class Hub:
         self._cursor = head
         self._ring.clear(recent.after)
         self._hold(recent.events)
-        self.revoke(recent.events, is_new=False)
+        await self.hear(self._broker, head, recent if setting("REPLAY_BYTES") >= RECENT_BYTES else None)
         self._tasks = [in_no_context(self._run()), in_no_context(self._maintain())]
         self._stop_if_unused()
 
@@ -284,7 +293,8 @@ class Hub:
         else:
             self.revoke(piece.events, is_new=True)  # before what came with it is handed to anybody
             frames = self._hold(piece.events)
-            self._cursor = piece.cursor
+            self._cursor = self._heard = piece.cursor
+            self._heard_at = time.monotonic()
             self._push(piece.events, frames)
         self._wake_waiting()
 
@@ -294,14 +304,12 @@ class Hub:
             group.is_open = False
             for subscriber in list(group.subscribers):
                 subscriber.catch_up()
-        if not piece.cursor.is_of(self._cursor):
-            self.revocations.clear()  # their offsets are another log's
         self._revoked = None
         self._cursor = piece.cursor
         self._ring.clear(piece.after)
         self._reads = self._new_reads()
-        self.revoke(piece.events, is_new=True)
         self._hold(piece.events)
+        in_no_context(self._hear_again(piece.cursor))  # among what was left out, or not read yet, there may be some
 
     def _hold(self, events: Iterable[LoggedEvent]) -> Frames:
         frames = []
@@ -342,9 +350,42 @@ class Hub:
         for event in events:
             if event.channel not in CONTROL or (found := parse_revocation(event.offset, event.data)) is None:
                 continue
-            seen = time.time() if is_new else found.at
+            seen = time.time() if is_new else min(time.time(), found.at + SKEW_SECONDS)
             if self.revocations.add(found, event.offset, event.channel, seen) and self.on_revocation is not None:
                 self.on_revocation(found)
+
+    async def hear(self, broker: Broker, head: Cursor, recent: Events | None = None) -> None:
+        """Learn of what was taken back up to the head, since that was last done. Raises ``BrokerUnavailable``.
+
+        Where nobody has watched since then, only what was said a moment ago matters: requests were on their way.
+        """
+        after = self._heard
+        if after is not None and not after.is_of(head):
+            self.revocations.clear()  # their offsets are another log's
+            after = None
+        if after is None or self.watched_since is None or self.watched_since > self._heard_at:
+            recent = recent or await broker.recent(head.offset, RECENT_BYTES)
+            self.revoke(recent.events, is_new=False)
+        else:
+            try:
+                while after.offset < head.offset:
+                    piece = await broker.read(CONTROL, after.offset, head.offset)
+                    self.revoke(piece.events, is_new=True)
+                    after = Cursor(head.epoch, piece.upto)
+            except CursorExpired:
+                if self.on_gap is not None:
+                    self.on_gap()
+        self._heard, self._heard_at = head, time.monotonic()
+
+    async def _hear_again(self, head: Cursor) -> None:
+        while self._heard is not None and self.is_running:
+            try:
+                await self.hear(self._broker, head)
+            except BrokerUnavailable as error:
+                logger.warning("What was taken back meanwhile is not known yet: %s", error)
+                await asyncio.sleep(1)
+            else:
+                return
 
     async def know_revoked(self) -> None:
         """Return when all that refuses URLs is known, up to the cursor. Raises ``BrokerUnavailable``."""

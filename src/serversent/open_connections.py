@@ -16,7 +16,7 @@ from .identity import Identity
 from .revocations import Revocation
 from .watch import Watch
 
-__all__ = ["OpenConnections", "Place", "Served", "open_connections"]
+__all__ = ["OpenConnections", "Place", "Served", "connections_of", "open_connections"]
 
 logger = logging.getLogger("serversent")
 
@@ -47,13 +47,12 @@ class Served(Protocol):
 class OpenConnections:
     """The connections that one event loop serves. One timer looks after all of them."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self) -> None:
         self._connections: set[Served] = set()
         self._places: Counter[Place] = Counter()
         self._timer: asyncio.TimerHandle | None = None
         self._draining = False
-        self._watch = Watch(self._end_revoked)
+        self._watch = Watch(self._end_revoked, self._end_known)
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -122,10 +121,17 @@ class OpenConnections:
             ):
                 connection.end()
 
+    def _end_known(self) -> None:
+        """End all that something may mean which is not known any more: it was pruned before it was read."""
+        for connection in list(self._connections):
+            if connection.identity.is_known:
+                connection.end()
+
     def _look_later(self) -> None:
         seconds = min(1.0, setting("HEARTBEAT_SECONDS") / 4)
         # In no context: that of the request which happened to be first would be kept for good.
-        self._timer = self._loop.call_later(seconds, self._look, context=contextvars.Context())
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(seconds, self._look, context=contextvars.Context())
 
     def _look(self) -> None:
         now, heartbeat_seconds = time.monotonic(), setting("HEARTBEAT_SECONDS")
@@ -150,8 +156,12 @@ _by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, OpenConnections] 
 
 def open_connections() -> OpenConnections:
     """Return the connections of the running event loop."""
-    loop = asyncio.get_running_loop()
+    return connections_of(asyncio.get_running_loop())
+
+
+def connections_of(loop: asyncio.AbstractEventLoop) -> OpenConnections:
+    """Return the connections of an event loop."""
     connections = _by_loop.get(loop)
     if connections is None:
-        connections = _by_loop[loop] = OpenConnections(loop)
+        connections = _by_loop[loop] = OpenConnections()
     return connections

@@ -112,9 +112,11 @@ def _revoke(control: str, user: Any, session: Any, channel: str | None, *, is_ov
         is_over=is_over,
         at=time.time(),
     )
-    if not (found.user or found.sessions or found.channel):
-        raise TypeError("end_streams() needs a user, a session or a channel that has a name, a key or an id")
-    broker().append([OutgoingEvent(control, "revoked", found.data())])
+    if user is None and session is None and channel is None:
+        raise TypeError("end_streams() needs a user, a session or a channel")
+    if (user is not None and not found.user) or (session is not None and not found.sessions):
+        raise TypeError("end_streams() needs a user who has a primary key, and a session that has one")  # not everybody
+    broker("default").append([OutgoingEvent(control, "revoked", found.data())])
 
 
 def cursor(using: str = "default") -> Cursor:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-from .channels import REVOKED, REVOKED_SECONDS
+from .channels import ENDED, REVOKED, REVOKED_SECONDS
 from .identity import Identity
 
 __all__ = ["Revocation", "Revocations", "parse_revocation"]
@@ -40,7 +40,7 @@ class Revocation(NamedTuple):
     def means(self, identity: Identity, channels: Collection[str]) -> bool:
         return (
             (not self.user or self.user == identity.user)
-            and (not self.sessions or not set(self.sessions).isdisjoint(identity.sessions))
+            and (not self.sessions or any(session in self.sessions for session in identity.sessions))
             and (not self.channel or self.channel in channels)
         )
 
@@ -50,13 +50,13 @@ def parse_revocation(offset: int, data: str) -> Revocation | None:
     try:
         user, sessions, channel, is_over, at = (json.loads(data)[name] for name in Revocation._fields)
         found = Revocation(str(user), tuple(map(str, sessions)), str(channel), bool(is_over), float(at))
-    except (ValueError, TypeError, KeyError) as error:
+    except Exception as error:
         logger.error("Event %d of the log is no revocation: %r", offset, error)
         return None
     return found if found.user or found.sessions or found.channel else None
 
 
-_Key = tuple[str, str, str]
+_Key = tuple[str, str, str, str]
 
 
 class _Latest(NamedTuple):
@@ -73,36 +73,38 @@ class Revocations:
         self._latest: dict[_Key, _Latest] = {}
 
     def add(self, revocation: Revocation, offset: int, control: str, seen: float) -> bool:
-        """Note one, ``seen`` at a time, in seconds. Says whether it is new."""
-        seconds = REVOKED_SECONDS if control == REVOKED else ENDED_SECONDS
-        entry = _Latest(offset, seen, revocation.is_over, seen + seconds)
-        keys = [(revocation.user, session, revocation.channel) for session in revocation.sessions or ("",)]
+        """Note one, ``seen`` at a time, in seconds. Says whether it is new, and may still matter."""
+        forget_at = seen + (REVOKED_SECONDS if control == REVOKED else ENDED_SECONDS)
+        if forget_at < time.time():
+            return False
+        entry = _Latest(offset, seen, revocation.is_over, forget_at)
+        keys = [(control, revocation.user, session, revocation.channel) for session in revocation.sessions or ("",)]
         older = [key for key in keys if key not in self._latest or self._latest[key].offset < offset]
         self._latest.update(dict.fromkeys(older, entry))
         return bool(older)
 
     def refuses(self, identity: Identity, channels: Collection[str]) -> bool:
         """Whether a signed URL was taken back since it was signed."""
-        return any(
-            identity.signed is not None and entry.offset > identity.signed.offset
-            for entry in self._of(identity, channels)
+        signed = identity.signed
+        return signed is not None and any(
+            entry.offset > signed.offset for entry in self._of(REVOKED, identity, channels)
         )
 
     def ends(self, identity: Identity, channels: Collection[str]) -> bool:
         """Whether what this request may do was taken back while it was on its way."""
-        return any(
-            entry.is_over
-            or (entry.offset > identity.signed.offset if identity.signed is not None else entry.time >= identity.since)
-            for entry in self._of(identity, channels)
-        )
+        if any(entry.is_over or entry.time >= identity.since for entry in self._of(ENDED, identity, channels)):
+            return True
+        if identity.signed is not None:
+            return self.refuses(identity, channels)
+        return any(entry.time >= identity.since for entry in self._of(REVOKED, identity, channels))
 
-    def _of(self, identity: Identity, channels: Collection[str]) -> Iterator[_Latest]:
+    def _of(self, control: str, identity: Identity, channels: Collection[str]) -> Iterator[_Latest]:
         if not self._latest:
             return
         for user in {"", identity.user}:
             for session in ("", *identity.sessions):
                 for channel in ("", *channels):
-                    if entry := self._latest.get((user, session, channel)):
+                    if entry := self._latest.get((control, user, session, channel)):
                         yield entry
 
     def forget(self) -> None:

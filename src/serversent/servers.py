@@ -23,6 +23,7 @@ __all__ = [
     "may_receive_again",
     "runs_by_hand",
     "stop_flag",
+    "unsent_bytes",
     "with_backpressure",
     "write_all",
 ]
@@ -88,9 +89,20 @@ def abort(send: Send) -> None:
     if isinstance(send, _DaphneSend):
         send.abort()
         return
-    transport = getattr(_uvicorn_cycle(send), "transport", None) or _hypercorn_transport(send)
+    transport = _transport(send)
     if transport is not None:
         transport.abort()
+
+
+def unsent_bytes(send: Send) -> int:
+    """Return how much waits for the client in this process, where the server tells; otherwise 0."""
+    transport = _transport(send)
+    return 0 if transport is None else transport.get_write_buffer_size()
+
+
+def _transport(send: Send) -> Any:
+    """Return the asyncio transport of a request, if it is known and not shared."""
+    return getattr(_uvicorn_cycle(send), "transport", None) or _hypercorn_transport(send)
 
 
 def flush_seconds(send: Send) -> float:

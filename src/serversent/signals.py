@@ -1,13 +1,17 @@
 """What ends a user's streams by itself: a logout, another password, and the end of the account."""
 
 import logging
+from contextlib import nullcontext
 from typing import Any
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
-from django.contrib.auth.signals import user_logged_out
+from django.contrib.auth.signals import user_logged_in, user_logged_out
+from django.db import connections, transaction
 from django.db.models.signals import post_delete, post_save
 
+from .brokers import broker
+from .identity import new_session_id
 from .publish import end_session, end_streams
 
 __all__ = ["connect"]
@@ -19,12 +23,20 @@ def connect() -> None:
     """Listen to the signals, if the project has users."""
     if not apps.is_installed("django.contrib.auth"):
         return
+    user_logged_in.connect(_logged_in, dispatch_uid="serversent")
     user_logged_out.connect(_logged_out, dispatch_uid="serversent")
     # The user model and its proxies alone: a receiver for every model would slow all deletions down.
     for model in apps.get_models():
         if issubclass(model, get_user_model()):
             post_save.connect(_saved, sender=model, dispatch_uid=f"serversent.{model._meta.label}")
             post_delete.connect(_deleted, sender=model, dispatch_uid=f"serversent.{model._meta.label}")
+
+
+def _logged_in(sender: Any, request: Any, user: Any, **kwargs: Any) -> None:
+    """Name the session, while it is saved anyway: its key may change, and its streams are to be found then."""
+    session = getattr(request, "session", None)
+    if session is not None:
+        new_session_id(session)
 
 
 def _logged_out(sender: Any, request: Any, user: Any, **kwargs: Any) -> None:
@@ -47,7 +59,10 @@ def _deleted(sender: Any, instance: Any, **kwargs: Any) -> None:
 
 
 def _say(end: Any, *args: Any) -> None:
+    database = getattr(broker("default"), "database", None)
     try:
-        end(*args)
+        # A statement that fails would take the transaction with it, and with that what the project does.
+        with transaction.atomic(database) if database and connections[database].in_atomic_block else nullcontext():
+            end(*args)
     except Exception:  # whoever logs out is not to be kept from it
         logger.exception("The streams of a user could not be ended")

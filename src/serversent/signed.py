@@ -46,7 +46,7 @@ def sse_url(
 
     ``expires``: for how many seconds it is valid, 30 days at most; a stream that is open then ends. ``cursor``: where
     its stream begins, as ``serversent.cursor()`` returned it; without it, where the log stands when it is opened.
-    ``using``: the broker.
+    ``using``: the broker. What is revoked after the cursor was taken, or else after the URL was signed, refuses it.
 
     An anonymous session is begun if there is none. Raises ``InvalidChannel`` and ``InvalidSubscription``.
     """
@@ -61,6 +61,9 @@ def sse_url(
         session = None  # who is not logged in by the session, but by a key in a header, may have none the next time
     if session is not None:
         new_session_id(session)
+    at = _log_at(request)
+    if isinstance(cursor, Cursor) and cursor.is_of(at):  # taken before the view looked up who may
+        at = min(at, cursor, key=lambda each: each.offset)
     token = signing.dumps(
         {
             "channels": sorted(check_channels(channels)),
@@ -69,7 +72,7 @@ def sse_url(
             "sessions": [] if session is None else session_ids(session),
             "expires": int(time.time() + expires),
             "cursor": "" if cursor is None else str(cursor),
-            "at": str(_log_at(request)),
+            "at": str(at),
         },
         salt=SALT,
         compress=True,
@@ -126,7 +129,7 @@ def _log_at(request: HttpRequest) -> Cursor:
     """Return where the log stands, asked for once in a request. What is revoked after that is after it."""
     found: Cursor | None = request.__dict__.get("_serversent_log_at")
     if found is None:
-        found = broker().cursor()
+        found = broker("default").cursor()
         request._serversent_log_at = found  # type: ignore[attr-defined]
     return found
 

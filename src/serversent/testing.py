@@ -21,7 +21,9 @@ from .brokers import OutgoingEvent, broker, memory
 from .brokers.base import override_broker
 from .brokers.database import DatabaseBroker
 from .brokers.transactions import open_transaction
+from .channels import CONTROL
 from .conf import broker_settings
+from .cursors import Cursor
 from .errors import BrokerUnavailable
 from .event import EventParser, ReceivedEvent
 from .hub import stop_hubs
@@ -209,6 +211,7 @@ class Stream:
         owner = _testcase_block() or _flushed_epoch()
         if owner is None:
             return
+        stood_in_for = [(alias, _cursor_of(alias)) for alias in broker_settings()] if _owners != [owner] else []
         if _owners != [owner]:  # each test has a log of its own
             _owners[:] = [owner]
             memory.clear()
@@ -216,6 +219,9 @@ class Stream:
         configured = {**getattr(settings, "SERVERSENT", {}), "BROKERS": dict.fromkeys(broker_settings(), backend)}
         self._settings = override_settings(SERVERSENT=configured)
         self._settings.enable()
+        for alias, cursor in stood_in_for:
+            if cursor is not None:  # so that what a page was rendered with, a cursor or a signed URL, is of this log
+                memory.begin_at(alias, cursor)
 
     def _restore(self) -> None:
         if self._settings is not None:
@@ -252,7 +258,8 @@ def captured_events(using: str = "default") -> Iterator[list[OutgoingEvent]]:
     events: list[OutgoingEvent] = []
     pending: list[_Pending] = []
 
-    def append(sent: Sequence[OutgoingEvent], *, on_commit: bool = True) -> None:
+    def append(all_sent: Sequence[OutgoingEvent], *, on_commit: bool = True) -> None:
+        sent = [event for event in all_sent if event.channel not in CONTROL]  # a logout's is nobody's event
         alias = open_transaction() if on_commit else None
         if alias is None:
             events.extend(sent)
@@ -299,13 +306,20 @@ def _flushed_epoch() -> str | None:
 
     A ``TransactionTestCase`` flushes it, so that each test has another.
     """
-    used = broker()
+    used = broker("default")
     if isinstance(used, DatabaseBroker):
         connection: Any = connections[used.database]
         if connection.vendor == "sqlite" and connection.is_in_memory_db():
             # A test that may not use the database has no events in it either.
             with suppress(RuntimeError, AssertionError, BrokerUnavailable):
                 return used.cursor().epoch
+    return None
+
+
+def _cursor_of(alias: str) -> Cursor | None:
+    # A test that may not use the database has no pages of it either.
+    with suppress(RuntimeError, AssertionError, BrokerUnavailable):
+        return broker(alias).cursor()
     return None
 
 

@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
 
 from .brokers import broker
-from .errors import InvalidChannel, StreamRefused, TooManyChannels, TooManySyncStreams
+from .errors import InvalidChannel, StreamRefused, TooManyChannels, TooManySyncStreams, UnknownBroker
 from .event import END_ID
 from .handoff import check_place, keep_body, keep_until_served
 from .identity import Identity
@@ -214,15 +214,14 @@ def signed_stream(request: HttpRequest) -> HttpResponseBase:
     except StreamRefused as error:
         logger.info("A signed URL was refused at %s: %s", request.path, error)
         return refusal(error)
-    subscription = Subscription(signed.channels, expires=max(0.0, signed.expires_at - time.time()))
-    return _channel_response(
-        request,
-        subscription,
-        "serversent.signed_stream",
-        signed.using,
-        signed=signed.identity,
-        last=last_event_id(request) or signed.cursor,
-    )
+    name = "serversent.signed_stream"
+    try:
+        subscription = Subscription(signed.channels, expires=max(0.0, signed.expires_at - time.time()))
+        last = last_event_id(request) or signed.cursor
+        return _channel_response(request, subscription, name, signed.using, signed=signed.identity, last=last)
+    except (TooManyChannels, UnknownBroker) as error:  # the settings were others when it was signed
+        logger.warning("The stream %s was refused: %s", name, error)
+        return refusal(StreamRefused(403, "This address is not valid any more."))
 
 
 # Under LoginRequiredMiddleware too: what is signed for an anonymous session is for an anonymous session.

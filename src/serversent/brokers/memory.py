@@ -19,7 +19,7 @@ from ..errors import CursorExpired
 from .base import PAGE_BYTES, Broker, Events, LoggedEvent, OutgoingEvent
 from .transactions import open_transaction
 
-__all__ = ["MemoryBroker", "clear"]
+__all__ = ["MemoryBroker", "begin_at", "clear"]
 
 DEFAULT_KEEP = 1000
 NEWEST = 1000
@@ -48,6 +48,12 @@ _logs: dict[str, _Log] = {}
 def clear() -> None:
     """Begin every log of this process anew."""
     _logs.clear()
+
+
+def begin_at(alias: str, cursor: Cursor) -> None:
+    """Go on where another log stood."""
+    log = _logs.setdefault(alias, _Log())
+    log.epoch, log.head = cursor.epoch, cursor.offset
 
 
 class MemoryBroker(Broker):
