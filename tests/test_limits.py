@@ -146,6 +146,20 @@ def test_a_client_that_does_not_read_is_cut_off(limited, kind, path):
             wait_for(lambda: server.state()["open"] == 1, "the end of the stream, and of no other")
 
 
+@pytest.mark.parametrize("kind", ["uvicorn-httptools", "hypercorn"])
+def test_a_client_that_reads_slowly_is_not_cut_off(limited, kind):
+    """One event of 10 MB, which takes longer than the time for which a client may read nothing."""
+    with limited(kind, SEND_TIMEOUT_SECONDS=1, HEARTBEAT_SECONDS=0.4) as server:
+        with server.open("/big/", receive_bytes=65_536) as stream:
+            began = time.monotonic()
+            while len(stream.body) + len(stream._buffer) < 9_000_000:
+                assert stream._receive(time.monotonic() + 20)
+                time.sleep(0.02)
+            assert time.monotonic() - began > 2
+            stream.read_to_end()
+            assert stream.ended
+
+
 # What counts as who.
 
 

@@ -5,17 +5,20 @@ import time
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AnonymousUser
+from django.contrib.sessions.backends.db import SessionStore
 from django.db import transaction
 from django.test import TransactionTestCase, override_settings
 
 from serversent import aend_streams, end_streams, send_event
-from serversent.brokers import OutgoingEvent, memory
+from serversent.brokers import Events, OutgoingEvent, memory
 from serversent.cursors import Cursor
 from serversent.hub import hub, stop_hubs
-from serversent.identity import Identity
+from serversent.identity import Identity, session_ids
 from serversent.models import Event
 from serversent.open_connections import OpenConnections
 from serversent.publish import end_session
+from serversent.revocations import Revocation, Revocations
 from tests.channel_client import Client
 from tests.waiting import DEADLINE_SECONDS
 
@@ -174,6 +177,95 @@ async def test_what_is_no_revocation_is_left_out(connections, caplog):
     assert not stays.ended
 
 
+# What was not read in one go.
+
+
+async def test_what_lies_in_a_gap_is_heard(connections):
+    """The log was pruned beyond the hub, or a standby took it over: the hub goes on from its new head."""
+    async with Client("c") as client:
+        await client.take(1)
+        connections.add(connection := Served())
+        await asyncio.sleep(0.05)
+        log = memory._logs["default"]
+        with log.lock:
+            wakes, log.wakes = log.wakes, set()
+        end_streams(user=5)
+        here = hub("default")
+        here._take(Events([], log.head, log.head, here.cursor.epoch))
+        log.wakes = wakes
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while not connection.ended:
+                await asyncio.sleep(0.001)
+
+
+async def test_what_is_pruned_before_it_is_heard_ends_all_that_it_may_mean(connections):
+    connections.add(known := Served())
+    connections.add(unknown := Served("", (), ("c",)))
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while hub("default")._heard is None:
+            await asyncio.sleep(0.001)
+    log = memory._logs["default"]
+    await aend_streams(user=6)
+    with log.lock:
+        log.floors["!revoked"] = log.head
+        log.channels.clear()
+        log.newest.clear()
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while not known.ended:
+            await asyncio.sleep(0.001)
+    assert not unknown.ended
+
+
+async def test_between_a_look_and_the_start_of_the_hub_nothing_is_missed(connections):
+    """Said by a process whose clock is late, or in a transaction that was committed later."""
+    connections.add(connection := Served())
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while hub("default")._heard is None:
+            await asyncio.sleep(0.001)
+    said = Revocation("5", (), "", False, time.time() - 60)
+    hub("default")._broker._append([OutgoingEvent("!revoked", "revoked", said.data())])
+    async with Client("c") as client:
+        await client.take(1)
+        assert connection.ended
+
+
+async def test_what_was_said_while_nobody_listened_ends_no_later_stream(connections):
+    connections.add(first := Served())
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while hub("default")._heard is None:
+            await asyncio.sleep(0.001)
+    connections.discard(first)
+    said = Revocation("5", (), "", False, time.time() - 60)
+    hub("default")._broker._append([OutgoingEvent("!revoked", "revoked", said.data())])
+    connections.add(later := Served())
+    await heard()
+    assert not later.ended
+
+
+def test_the_end_of_a_session_does_not_stand_in_for_what_refuses_urls():
+    store, identity = Revocations(), Identity("5", ("s",), "", time.time(), Cursor("a", 1))
+    store.add(Revocation("5", (), "", False, 0.0), 2, "!revoked", time.time())
+    store.add(Revocation("5", (), "", False, 0.0), 3, "!ended", time.time() - 200)
+    assert store.refuses(identity, ["c"])
+    # What ends what is open refuses nothing that is signed for another session.
+    other = Revocations()
+    other.add(Revocation("5", (), "", False, 0.0), 3, "!ended", time.time())
+    assert not other.refuses(identity, ["c"])
+
+
+def test_old_ends_are_not_kept():
+    store = Revocations()
+    assert not store.add(Revocation("5", (), "", False, 0.0), 1, "!ended", time.time() - 301)
+    assert store.add(Revocation("5", (), "", False, 0.0), 1, "!revoked", time.time() - 301)
+
+
+def test_nobody_is_not_everybody(django_user_model):
+    gone = django_user_model(username="gone")
+    for conditions in ({"user": AnonymousUser()}, {"user": gone}, {"session": SessionStore()}, {"user": ""}):
+        with pytest.raises(TypeError, match="a primary key"):
+            end_streams(**conditions, channel="room-1")
+
+
 class TransactionTests(TransactionTestCase):
     """With the log in the database."""
 
@@ -220,6 +312,16 @@ class TransactionTests(TransactionTestCase):
         (event,) = Event.objects.all()
         assert event.channel == "!ended"
         assert key not in event.data
+
+    def test_a_session_is_found_under_another_key(self):
+        user = get_user_model().objects.create_user("ada", password="secret")
+        self.client.force_login(user)
+        session = self.client.session
+        assert session["_auth_user_id"] == str(user.pk)  # it is loaded, as a view's is that looks at its user
+        before = session_ids(session)
+        session.cycle_key()
+        assert len(before) == 2
+        assert set(before) & set(session_ids(session))
 
     def test_an_outage_keeps_nobody_from_logging_out(self):
         user = get_user_model().objects.create_user("ada", password="secret")

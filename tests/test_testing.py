@@ -6,11 +6,22 @@ import threading
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import transaction
-from django.http import HttpResponseForbidden
+from django.http import HttpResponseForbidden, JsonResponse
 from django.test import AsyncClient, Client, TestCase, TransactionTestCase, override_settings
-from django.urls import path
+from django.urls import include, path
 
-from serversent import Subscription, asend_event, channel_stream, close_channel, event_stream, send_event, send_events
+from serversent import (
+    Subscription,
+    asend_event,
+    channel_stream,
+    close_channel,
+    cursor,
+    end_streams,
+    event_stream,
+    send_event,
+    send_events,
+    sse_url,
+)
 from serversent.asgi import get_asgi_application
 from serversent.brokers import OutgoingEvent
 from serversent.testing import captured_events, open_stream
@@ -39,11 +50,17 @@ async def counter(request):
         yield number
 
 
+def page(request):
+    return JsonResponse({"url": sse_url(request, "news"), "cursor": str(cursor())})
+
+
 urlpatterns = [
     path("news/", news),
     path("users/", users),
     path("mine/", mine),
     path("counter/", counter),
+    path("page/", page),
+    path("events/", include("serversent.urls")),
 ]
 
 urls = override_settings(ROOT_URLCONF=__name__)
@@ -51,6 +68,25 @@ urls = override_settings(ROOT_URLCONF=__name__)
 
 @urls
 class InATestCase(TestCase):
+    def test_the_stream_of_a_page(self):
+        """What a page was rendered with leads to its stream, also where the memory broker stands in for the log."""
+        page = self.client.get("/page/").json()
+        with open_stream(self.client, page["url"]) as stream:
+            assert (stream.status, stream.next().event) == (200, "ready")
+            send_event("news", "x")
+            assert stream.next().data == "x"
+        with open_stream(self.client, "/news/", cursor=page["cursor"]) as stream:
+            assert stream.next().data == "x", "a resume, and no reset"
+        end_streams(channel="news")
+        with open_stream(self.client, page["url"]) as stream:
+            assert stream.status == 200, "it is not committed"
+
+    def test_what_is_taken_back_is_no_event(self):
+        with captured_events() as events:
+            end_streams(channel="news")
+            send_event("news", "x")
+        assert [event.data for event in events] == ["x"]
+
     def test_an_event_arrives(self):
         with open_stream(self.client, "/news/") as stream:
             assert stream.status == 200

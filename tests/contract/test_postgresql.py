@@ -6,6 +6,7 @@ import contextlib
 import pytest
 from django.db import connections, transaction
 
+from serversent import signals
 from serversent.brokers import OutgoingEvent
 from serversent.brokers.database import DatabaseBroker
 from serversent.brokers.session import own_connection, sql
@@ -123,3 +124,17 @@ def test_wake_ups_do_not_pile_up(alias):
     finally:
         connection.close()
         other.close()
+
+
+def test_a_revocation_that_fails_takes_nothing_with_it(alias, broker, monkeypatch, caplog):
+    """PostgreSQL ends a transaction with the first statement that fails, and commits it as a rollback."""
+
+    def fail():
+        sql(connections[alias], "INSERT INTO no_such_table VALUES (1)")
+
+    monkeypatch.setattr(signals, "broker", lambda name: broker)
+    with transaction.atomic(alias):
+        sql(connections[alias], "INSERT INTO serversent_event (channel, data) VALUES ('a', 'of the project')")
+        signals._say(fail)
+    assert "could not be ended" in caplog.text
+    assert logged(alias) == ["of the project"]
