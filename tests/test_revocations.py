@@ -10,15 +10,17 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.db import transaction
 from django.test import TransactionTestCase, override_settings
 
-from serversent import aend_streams, end_streams, send_event
+from serversent import Subscription, aend_streams, end_streams, send_event
 from serversent.brokers import Events, OutgoingEvent, memory
 from serversent.cursors import Cursor
+from serversent.errors import StreamRefused
 from serversent.hub import hub, stop_hubs
 from serversent.identity import Identity, session_ids
 from serversent.models import Event
 from serversent.open_connections import OpenConnections
 from serversent.publish import end_session
 from serversent.revocations import Revocation, Revocations
+from serversent.subscribe import ChannelDriver
 from tests.channel_client import Client
 from tests.waiting import DEADLINE_SECONDS
 
@@ -240,6 +242,38 @@ async def test_what_was_said_while_nobody_listened_ends_no_later_stream(connecti
     connections.add(later := Served())
     await heard()
     assert not later.ended
+
+
+async def test_who_is_refused_is_known_without_a_query_for_each(connections, monkeypatch):
+    """The log is asked once what was taken back; after that the hub hears of it."""
+    read, asked = memory.MemoryBroker.read, []
+
+    async def counted(self, channels, after, upto):
+        asked.extend(channels)
+        return await read(self, channels, after, upto)
+
+    monkeypatch.setattr(memory.MemoryBroker, "read", counted)
+    await aend_streams(user=5)
+    async with Client("c") as client:
+        await client.take(1)
+        here = hub("default").cursor
+
+        def driver(user):
+            identity = Identity(user, (), "", time.time(), Cursor(here.epoch, 0))
+            return ChannelDriver(Subscription("c"), name="test", signed=identity)
+
+        drivers = [driver("6") for _ in range(100)]
+        await asyncio.gather(*(each.begin() for each in drivers))
+        with pytest.raises(StreamRefused):
+            await driver("5").begin()
+        assert asked.count("!revoked") == 1
+        await aend_streams(user=6)
+        await heard()
+        with pytest.raises(StreamRefused):
+            await driver("6").begin()
+        assert asked.count("!revoked") == 1
+        for each in drivers:
+            each.cancel()
 
 
 def test_the_end_of_a_session_does_not_stand_in_for_what_refuses_urls():

@@ -239,6 +239,12 @@ def test_a_refusal_says_why_and_is_kept_by_no_cache(client):
     assert (answer.status_code, answer.headers["Cache-Control"]) == (204, "no-store")
 
 
+@pytest.mark.parametrize("query", ["", "?channel=news", "?channels=news", "?token=", "?token=news", "?lastEventId=a-1"])
+@pytest.mark.parametrize("method", ["get", "head"])
+def test_no_channel_without_a_grant(client, method, query):
+    assert getattr(client, method)(f"/events/{query}").status_code == 403
+
+
 @pytest.mark.parametrize("method", ["post", "put", "delete"])
 def test_only_get_and_head(client, token, method):
     assert getattr(client, method)(f"/events/?token={token}").status_code == 405

@@ -92,6 +92,17 @@ def test_a_worker_that_has_served_enough(kind, server_folder, sqlite_file):
             assert server.get("/").body == b"index"
 
 
+@pytest.mark.parametrize("kind", ["gunicorn-uvicorn", "hypercorn"])
+def test_new_workers_for_old_ones(kind, server_folder, sqlite_file):
+    """SIGHUP to the parent: a deploy without a gap."""
+    with serve(kind, server_folder, environment={"TEST_SQLITE": sqlite_file}) as server:
+        streams = open_streams(server)
+        server.process.send_signal(signal.SIGHUP)
+        check_ended(streams)
+        server.wait_ready()
+        assert server.get("/").body == b"index"
+
+
 def test_a_stop_for_the_whole_group(server_folder, sqlite_file):
     """As systemd does it: Hypercorn's worker has no handler, and would die at once."""
     with serve("hypercorn", server_folder, environment={"TEST_SQLITE": sqlite_file}) as server:
