@@ -194,6 +194,7 @@ async def test_what_lies_in_a_gap_is_heard(connections):
         end_streams(user=5)
         here = hub("default")
         here._take(Events([], log.head, log.head, here.cursor.epoch))
+        here._take(Events([], log.head, log.head, here.cursor.epoch))  # and goes on at once
         log.wakes = wakes
         async with asyncio.timeout(DEADLINE_SECONDS):
             while not connection.ended:

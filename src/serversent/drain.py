@@ -59,14 +59,13 @@ def _chain_signals() -> None:
     if uvicorn.is_known:
         _drain_when(uvicorn.has_stopped_listening)
     for name in _SIGNALS:
-        signum, previous = getattr(signal, name, None), None
-        if signum is not None:
-            previous = signal.getsignal(signum)
+        signum: Any = getattr(signal, name, None)
+        previous = None if signum is None else signal.getsignal(signum)
         if previous is signal.SIG_DFL and name == "SIGTERM":
-            signal.signal(signum, _Handler(_drain_and_die))  # type: ignore[arg-type]
+            signal.signal(signum, _Handler(_drain_and_die))
         # SIG_DFL of the others ends the process at once, SIG_IGN never does: no one waits for streams.
         elif callable(previous) and not isinstance(previous, _Handler):
-            signal.signal(signum, _Handler(functools.partial(_drain_and_go_on, previous, uvicorn)))  # type: ignore[arg-type]
+            signal.signal(signum, _Handler(functools.partial(_drain_and_go_on, previous, uvicorn)))
 
 
 class _Handler:

@@ -309,7 +309,8 @@ class Hub:
         self._ring.clear(piece.after)
         self._reads = self._new_reads()
         self._hold(piece.events)
-        in_no_context(self._hear_again(piece.cursor))  # among what was left out, or not read yet, there may be some
+        # Among what was left out, or not read yet, there may be some: from where it is now, and what follows goes on.
+        in_no_context(self._hear_again(self._heard, piece.cursor))
 
     def _hold(self, events: Iterable[LoggedEvent]) -> Frames:
         frames = []
@@ -359,7 +360,10 @@ class Hub:
 
         Where nobody has watched since then, only what was said a moment ago matters: requests were on their way.
         """
-        after = self._heard
+        await self._hear(broker, self._heard, head, recent)
+        self._heard, self._heard_at = head, time.monotonic()
+
+    async def _hear(self, broker: Broker, after: Cursor | None, head: Cursor, recent: Events | None) -> None:
         if after is not None and not after.is_of(head):
             self.revocations.clear()  # their offsets are another log's
             after = None
@@ -375,12 +379,11 @@ class Hub:
             except CursorExpired:
                 if self.on_gap is not None:
                     self.on_gap()
-        self._heard, self._heard_at = head, time.monotonic()
 
-    async def _hear_again(self, head: Cursor) -> None:
-        while self._heard is not None and self.is_running:
+    async def _hear_again(self, after: Cursor | None, head: Cursor) -> None:
+        while self.is_running:
             try:
-                await self.hear(self._broker, head)
+                await self._hear(self._broker, after, head, None)
             except BrokerUnavailable as error:
                 logger.warning("What was taken back meanwhile is not known yet: %s", error)
                 await asyncio.sleep(1)
