@@ -184,8 +184,11 @@ class Connection:
         """See to the heartbeat, to a client that does not read, and to the stream's age. Called about once a second."""
         if self._writing or self._heartbeat is not None:
             self._look_at_blocked(now)
-        else:
-            self._beat_if_silent(now, heartbeat_seconds)
+        elif not self._is_silent or self._driver.writes() != self._writes:
+            self._is_silent, self._silent_since, self._writes = True, now, self._driver.writes()
+        # In the middle of a line of somebody's own bytes a comment would become part of it.
+        elif now - self._silent_since >= heartbeat_seconds and self._at_line_start:
+            self._beat()
         if self._ends_at and now >= self._ends_at:
             self.end()
 
@@ -199,16 +202,6 @@ class Connection:
             self._left = True  # no end of the body is of any use
             abort(self._send)
             self.end()
-
-    def _beat_if_silent(self, now: float, seconds: float) -> None:
-        """Send a heartbeat after so many seconds of silence."""
-        if not self._is_silent or self._driver.writes() != self._writes:
-            self._is_silent, self._silent_since, self._writes = True, now, self._driver.writes()
-        if now - self._silent_since < seconds:
-            return
-        # In the middle of a line of somebody's own bytes a comment would become part of it.
-        if self._at_line_start:
-            self._beat()
 
     def _beat(self) -> None:
         frame = self._driver.heartbeat()
