@@ -158,7 +158,7 @@ def test_a_url_is_refused_if_and_only_if_something_later_means_it(taken_back, si
     store = Revocations()
     for offset, each in enumerate(taken_back, start=1):
         assert parse_revocation(offset, each.data()) == each
-        store.add(each, offset, "!revoked", 0.0)
+        store.add(each, offset, "!revoked", time.time())
     identity = Identity(user, sessions, "", 0.0, Cursor("a", signed))
     expected = any(each.means(identity, channels) for each in taken_back[signed:])
     assert store.refuses(identity, channels) == expected
