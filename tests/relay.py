@@ -16,6 +16,8 @@ class Relay:
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self.accepted = 0
         self._refusing = False
+        self._flowing = threading.Event()
+        self._flowing.set()
         self._threads: list[threading.Thread] = []
         self._start(self._accept)
 
@@ -37,19 +39,24 @@ class Relay:
                 for source, sink in ((client, server), (server, client)):
                     self._start(self._pump, source, sink)
 
-    @staticmethod
-    def _pump(source: socket.socket, sink: socket.socket) -> None:
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         with source:  # the other direction's thread closes the other end
             with contextlib.suppress(OSError):
                 while data := source.recv(65536):
+                    self._flowing.wait()
                     sink.sendall(data)
             for end in (source, sink):
                 with contextlib.suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
 
+    def freeze(self) -> None:
+        """Pass nothing on, until ``cut``: each end takes the other for silent."""
+        self._flowing.clear()
+
     def cut(self, *, refuse: bool = False) -> None:
         """Cut every connection; with ``refuse``, and each new one, until ``mend``."""
         self._refusing = refuse
+        self._flowing.set()
         pairs, self._pairs = self._pairs, []
         for end in (end for pair in pairs for end in pair):
             with contextlib.suppress(OSError):

@@ -49,7 +49,7 @@ async def test_the_streams_of_a_page_stream(page):
         assert isinstance(response, EventStreamResponse), name
         body = aiter(response)
         opening, first = await anext(body), await anext(body)
-        assert opening == b": stream\nretry: 3000\n"
+        assert opening == b": stream, heartbeat 15 s\nretry: 3000\n"
         assert first.endswith(b"\n\n")
         await body.aclose()
 

@@ -60,7 +60,7 @@ urlpatterns = [
     path("cancelled/", cancelled),
 ]
 
-BODY = b": stream\nretry: 3000\ndata: 1\n\ndata: 2\n\nevent: end\nid: end\ndata: {}\n\n"
+BODY = b": stream, heartbeat 15 s\nretry: 3000\ndata: 1\n\ndata: 2\n\nevent: end\nid: end\ndata: {}\n\n"
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +84,7 @@ async def test_an_exception_before_the_first_event(url):
 
 async def test_a_generator_that_cancels_itself_just_ends():
     response = await AsyncClient().get("/cancelled/")
-    assert b"".join([part async for part in response.streaming_content]) == b": stream\nretry: 3000\n"
+    assert b"".join([part async for part in response.streaming_content]) == b": stream, heartbeat 15 s\nretry: 3000\n"
 
 
 def test_client():
@@ -93,7 +93,7 @@ def test_client():
     assert b"".join(response.streaming_content) == BODY
     assert Client().get("/sync-missing/").status_code == 404
     frames = list(EventStreamResponse(iter(["x"])))
-    assert frames == [b": stream\nretry: 3000\n", b"data: x\n\n", b"event: end\nid: end\ndata: {}\n\n"]
+    assert frames == [b": stream, heartbeat 15 s\nretry: 3000\n", b"data: x\n\n", b"event: end\nid: end\ndata: {}\n\n"]
 
 
 def test_an_async_stream_under_wsgi_is_refused_by_name():

@@ -125,7 +125,7 @@ def _take_stream(request: HttpRequest, response: Any) -> tuple[Driver, bytes] | 
     driver = response.detach()
     if isinstance(driver, StreamDriver):
         driver.close_with(*_take_closers(response, lambda close: close == request.close and _has_files(request)))
-    return driver, opening_frame()
+    return driver, opening_frame(of_channels=isinstance(driver, ChannelDriver))
 
 
 def _take_plain_stream(request: HttpRequest, response: Any) -> StreamDriver:

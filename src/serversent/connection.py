@@ -36,14 +36,18 @@ AGE_JITTER = 0.1
 FRAMES_PER_TURN = 64
 
 
-def opening_frame() -> bytes:
-    """What a stream begins with: a comment, so that proxies pass the headers on, and the reconnection time."""
-    return _opening_frame(setting("RETRY_MILLISECONDS"))
+def opening_frame(*, of_channels: bool) -> bytes:
+    """What a stream begins with: a comment, so that proxies pass the headers on, and the reconnection time.
+
+    The comment tells the browser client when to take silence for the end, and whether the stream has cursors.
+    """
+    return _opening_frame(of_channels, setting("HEARTBEAT_SECONDS"), setting("RETRY_MILLISECONDS"))
 
 
 @functools.cache
-def _opening_frame(retry: int) -> bytes:
-    return comment_frame("stream") + retry_frame(retry)
+def _opening_frame(of_channels: bool, heartbeat: float, retry: int) -> bytes:
+    kind = "stream of channels" if of_channels else "stream"
+    return comment_frame(f"{kind}, heartbeat {heartbeat:g} s") + retry_frame(retry)
 
 
 class Connection:

@@ -14,7 +14,7 @@ from django.utils.module_loading import import_string
 from .conf import setting
 from .cursors import Cursor
 
-__all__ = ["NOBODY", "Identity", "identity_of", "new_session_id", "session_ids", "user_id"]
+__all__ = ["NOBODY", "Identity", "identity_of", "new_session_id", "session_ids", "user_id", "user_of"]
 
 _SESSION_KEY = "_serversent"
 
@@ -57,6 +57,12 @@ def user_id(user: Any) -> str:
     """Return the primary key of a user, or of what is one, as text; nothing for somebody who is not logged in."""
     key = getattr(user, "pk", None) if hasattr(user, "is_authenticated") else user
     return "" if key is None else str(key)
+
+
+def user_of(request: HttpRequest) -> str:
+    """Return the primary key of the request's user as text, and ask for it if nobody has; nothing for anonymous ones."""
+    found = getattr(request, "_acached_user", None) or getattr(request, "user", None)
+    return "" if found is None else user_id(found)
 
 
 def _known_user(request: HttpRequest) -> str:

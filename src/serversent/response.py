@@ -75,6 +75,7 @@ class EventStreamResponse(StreamingHttpResponse):
         name: str = "",
         using: str = "default",
         last_event_id: str = "",
+        begins_at: str = "",
         signed: Identity | None = None,
         hold_connection: bool = False,
         wsgi: bool = False,
@@ -84,6 +85,7 @@ class EventStreamResponse(StreamingHttpResponse):
         self._hold_connection = hold_connection
         self._using = using
         self._last_event_id = last_event_id
+        self._begins_at = begins_at
         self._signed = signed
         self._driver: StreamDriver | ChannelDriver | None = None
         self._detached = False
@@ -117,6 +119,7 @@ class EventStreamResponse(StreamingHttpResponse):
                 name=self._name,
                 using=self._using,
                 last_event_id=self._last_event_id,
+                begins_at=self._begins_at,
                 signed=self._signed,
             )
         if self._driver is None:
@@ -171,12 +174,12 @@ class EventStreamResponse(StreamingHttpResponse):
                 await driver.begin()
             except StreamRefused as error:  # the headers are sent: all that is left is to say that it is no use
                 logger.info("The stream %s was refused: %s", self._name, error)
-                yield opening_frame() + END_FRAME
+                yield self._opening + END_FRAME
                 return
         driver.attach(slot.put, lambda _: ended.cancel())
         waiting: asyncio.Task[bytes] | None = None
         try:
-            yield opening_frame()
+            yield self._opening
             while True:
                 waiting = waiting or asyncio.create_task(slot.get())
                 seconds = POLL_SECONDS if self._polled else setting("HEARTBEAT_SECONDS")
@@ -197,6 +200,10 @@ class EventStreamResponse(StreamingHttpResponse):
             driver.cancel()
             await driver.wait_closed(setting("DRAIN_SECONDS"))
 
+    @property
+    def _opening(self) -> bytes:
+        return opening_frame(of_channels=isinstance(self._values, Subscription))
+
     def _sync_frames(self) -> Iterator[bytes]:
         """The stream as a WSGI server serves it, in one of its threads."""
         if isinstance(self._values, ThreadedIterator):
@@ -205,7 +212,7 @@ class EventStreamResponse(StreamingHttpResponse):
 
     def _threaded_frames(self, values: ThreadedIterator) -> Iterator[bytes]:
         try:
-            yield opening_frame()
+            yield self._opening
             while True:
                 try:
                     there, value = values.next_within(setting("HEARTBEAT_SECONDS"))

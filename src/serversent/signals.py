@@ -10,6 +10,7 @@ from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.db import connections, transaction
 from django.db.models.signals import post_delete, post_save
 
+from . import page
 from .brokers import broker
 from .identity import new_session_id
 from .publish import end_session, end_streams
@@ -20,7 +21,8 @@ logger = logging.getLogger("serversent")
 
 
 def connect() -> None:
-    """Listen to the signals, if the project has users."""
+    """Listen to the signals: when requests begin, and of users, if the project has any."""
+    page.connect()
     if not apps.is_installed("django.contrib.auth"):
         return
     user_logged_in.connect(_logged_in, dispatch_uid="serversent")

@@ -10,12 +10,14 @@ from django.core import signing
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
+from django.utils.crypto import salted_hmac
 
 from .brokers import broker
 from .channels import REVOKED_SECONDS, check_channels
 from .cursors import Cursor
 from .errors import InvalidSubscription, StreamRefused
-from .identity import Identity, identity_of, new_session_id, session_ids, user_id
+from .identity import Identity, identity_of, new_session_id, session_ids, user_of
+from .page import page_cursor
 
 __all__ = ["Signed", "read_signed", "sse_url"]
 
@@ -45,8 +47,10 @@ def sse_url(
     """Return a URL whose stream has these channels, for the request's user and session alone.
 
     ``expires``: for how many seconds it is valid, 30 days at most; a stream that is open then ends. ``cursor``: where
-    its stream begins, as ``serversent.cursor()`` returned it; without it, where the log stands when it is opened.
+    its stream begins, as ``serversent.cursor()`` returned it; without it, where the log stood when the request began.
     ``using``: the broker. What is revoked after the cursor was taken, or else after the URL was signed, refuses it.
+
+    What follows ``#`` is not sent: by it the browser client knows that two pages have the same list of channels.
 
     An anonymous session is begun if there is none. Raises ``InvalidChannel`` and ``InvalidSubscription``.
     """
@@ -54,7 +58,8 @@ def sse_url(
         raise InvalidSubscription(
             "expires", f"must be more than 0 and at most {REVOKED_SECONDS} seconds, not {expires}"
         )
-    user, session = _user(request), getattr(request, "session", None)
+    names = sorted(check_channels(channels))
+    user, session = user_of(request), getattr(request, "session", None)
     if session is None and not user:
         raise InvalidSubscription("request", "has neither a user nor a session that a URL could be signed for")
     if user and session is not None and session.get(SESSION_KEY) != user:
@@ -66,12 +71,12 @@ def sse_url(
         at = min(at, cursor, key=lambda each: each.offset)
     token = signing.dumps(
         {
-            "channels": sorted(check_channels(channels)),
+            "channels": names,
             "using": using,
             "user": user,
             "sessions": [] if session is None else session_ids(session),
             "expires": int(time.time() + expires),
-            "cursor": "" if cursor is None else str(cursor),
+            "cursor": str(page_cursor(request, using) if cursor is None else cursor),
             "at": str(at),
         },
         salt=SALT,
@@ -81,7 +86,8 @@ def sse_url(
         raise InvalidSubscription(
             "channels", "make a URL that is too long for some servers. Name fewer, or write a @channel_stream view"
         )
-    return f"{_path()}?{urlencode({'token': token})}"
+    key = salted_hmac(SALT, "\n".join([using, *names])).hexdigest()[:12]
+    return f"{_path()}?{urlencode({'token': token})}#sse-{key}"
 
 
 def read_signed(request: HttpRequest) -> Signed:
@@ -109,7 +115,7 @@ def read_signed(request: HttpRequest) -> Signed:
 
 
 def _is_for(request: HttpRequest, user: str, sessions: Sequence[str]) -> bool:
-    if user and user != _user(request):
+    if user and user != user_of(request):
         return False
     if not sessions:
         return bool(user)
@@ -118,11 +124,6 @@ def _is_for(request: HttpRequest, user: str, sessions: Sequence[str]) -> bool:
         return False
     session.get("")  # loads it: a key that a client has made up becomes none
     return not set(sessions).isdisjoint(session_ids(session))
-
-
-def _user(request: HttpRequest) -> str:
-    found = getattr(request, "_acached_user", None) or getattr(request, "user", None)
-    return "" if found is None else user_id(found)
 
 
 def _log_at(request: HttpRequest) -> Cursor:

@@ -40,6 +40,7 @@ class ChannelDriver:
     """Serves one subscription to one connection."""
 
     __slots__ = (
+        "_begins_at",
         "_epoch",
         "_expires_at",
         "_expiry",
@@ -54,6 +55,7 @@ class ChannelDriver:
         "_over",
         "_position",
         "_starts_now",
+        "_tells_cursor",
         "_task",
         "_write",
         "channels",
@@ -71,6 +73,7 @@ class ChannelDriver:
         name: str,
         using: str = "default",
         last_event_id: str = "",
+        begins_at: str = "",
         signed: Identity | None = None,
     ) -> None:
         self.name = name
@@ -86,10 +89,12 @@ class ChannelDriver:
         self._hub: Hub = hub(using)
         self._group: Group | None = None  # set while it is joined
         self._last_event_id = last_event_id
+        self._begins_at = begins_at  # a cursor, for who has none
         self._epoch = ""
         # While it is not live: the last offset that was handed to ``write``; ``None``: all that is kept comes first.
         self._position: int | None = 0
         self._greeting = ""  # "ready" or "reset", until it was sent
+        self._tells_cursor = False  # once it has caught up: to who has resumed nothing else may say so for long
         self._may_be_closed = True  # so all channels may be, where it stands or before
         self._over = False
         self._task: asyncio.Task[None] | None = None  # set while catching up, or while a write waits
@@ -125,14 +130,18 @@ class ChannelDriver:
             raise StreamRefused(403, "This address is not valid any more.")
 
     async def _find_position(self, last_event_id: str) -> None:
-        if not last_event_id:
+        if not (last_event_id or self._begins_at):
             self._begin_at_head("ready")
             return
-        cursor = Cursor.parse(last_event_id)
+        cursor = Cursor.parse(last_event_id or self._begins_at)
         if cursor is None or not await self._is_known(cursor):
             self._begin_at_head("reset")
             return
         self._epoch, self._position = cursor.epoch, cursor.offset
+        if last_event_id:
+            self._tells_cursor = True
+        else:
+            self._greeting = "ready"
 
     async def _is_known(self, cursor: Cursor) -> bool:
         here = self._hub.cursor
@@ -280,6 +289,10 @@ class ChannelDriver:
         if self._position == here.offset:
             if self._may_be_closed:
                 await self._end_if_closed(here.offset)
+                return False
+            if self._tells_cursor:
+                self._tells_cursor = False
+                await self._write_now(comment_frame(f"hb {here}"))
                 return False
             return True
         try:

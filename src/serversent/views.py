@@ -217,8 +217,9 @@ def signed_stream(request: HttpRequest) -> HttpResponseBase:
     name = "serversent.signed_stream"
     try:
         subscription = Subscription(signed.channels, expires=max(0.0, signed.expires_at - time.time()))
-        last = last_event_id(request) or signed.cursor
-        return _channel_response(request, subscription, name, signed.using, signed=signed.identity, last=last)
+        return _channel_response(
+            request, subscription, name, signed.using, signed=signed.identity, begins_at=signed.cursor
+        )
     except (TooManyChannels, UnknownBroker) as error:  # the settings were others when it was signed
         logger.warning("The stream %s was refused: %s", name, error)
         return refusal(StreamRefused(403, "This address is not valid any more."))
@@ -245,7 +246,7 @@ def _refused(request: HttpRequest) -> HttpResponseBase | None:
 
 
 def _channel_response(
-    request: HttpRequest, returned: Any, name: str, using: str, *, signed: Identity | None = None, last: str = ""
+    request: HttpRequest, returned: Any, name: str, using: str, *, signed: Identity | None = None, begins_at: str = ""
 ) -> HttpResponseBase:
     if isinstance(returned, HttpResponseBase):
         return returned
@@ -265,7 +266,8 @@ def _channel_response(
         returned,
         name=name,
         using=using,
-        last_event_id=last or last_event_id(request),
+        last_event_id=last_event_id(request),
+        begins_at=begins_at,
         signed=signed,
         wsgi=is_wsgi(request),
         polled=is_wsgi(request) and not is_runserver(request),

@@ -65,7 +65,7 @@ def test_the_wire(page, demo):
     lines = section.get_by_role("log").locator("div")
     expect(lines.nth(4)).to_be_visible()
     texts = lines.all_inner_texts()
-    assert texts[:2] == [": stream", "retry: 3000"]
+    assert texts[:2] == [": stream, heartbeat 15 s", "retry: 3000"]
     assert re.match(r"^data: (🚀|🐎|🌅|🦾|🍇) 0$", texts[2])
     expect(section.get_by_role("status")).to_have_text("200 text/event-stream; charset=utf-8")
     section.get_by_role("button", name="Stop").click()
@@ -152,7 +152,8 @@ def test_exact_frames(demo):
     with demo.open("/stream/") as stream:
         stream.take(2)
         assert re.match(
-            r": stream\nretry: 3000\ndata: (🚀|🐎|🌅|🦾|🍇) 0\n\ndata: (🚀|🐎|🌅|🦾|🍇) 1\n\n", stream.body.decode()
+            r": stream, heartbeat 15 s\nretry: 3000\ndata: (🚀|🐎|🌅|🦾|🍇) 0\n\ndata: (🚀|🐎|🌅|🦾|🍇) 1\n\n",
+            stream.body.decode(),
         )
     with demo.open("/time/") as stream:
         assert stream.next().data.startswith("The server time is: ")

@@ -1,7 +1,7 @@
 from django.contrib.auth.decorators import login_required
 from django.urls import include, path
 
-from . import views
+from . import client_views, views
 
 urlpatterns = [
     path("", views.index),
@@ -53,4 +53,11 @@ urlpatterns = [
     path("password/", views.change_password),
     path("user/<str:change>/", views.change_user),
     path("end/", views.end),
+    path("client/", client_views.client),
+    path("answer/<str:name>/", client_views.answer),
+    path("asked/<str:name>/", client_views.what_was_asked),
+    path("connections/", client_views.connections),
+    path("between/", client_views.between),
+    path("mine/", client_views.mine),
+    path("page/<str:name>/", client_views.page_of),
 ]

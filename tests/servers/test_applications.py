@@ -104,7 +104,7 @@ def test_heartbeats(kind, server_folder, sqlite_file):
     environment = {"TEST_SQLITE": sqlite_file, "TEST_SERVERSENT": '{"HEARTBEAT_SECONDS": 0.3}', "TEST_DEBUG": "1"}
     with serve(kind, server_folder, environment=environment) as server:
         with server.open("/silent/") as stream:
-            stream.wait_for_bytes(b": stream\nretry: 3000\n: hb\n: hb\n: hb\n")
+            stream.wait_for_bytes(b": stream, heartbeat 0.3 s\nretry: 3000\n: hb\n: hb\n: hb\n")
         with server.open("/user-plain/") as stream:
             stream.wait_for_bytes(b"data: AnonymousUser AnonymousUser\n\n: hb\n: hb\n")
         with server.open("/half-line/") as stream:  # a comment would become a part of the line

@@ -41,7 +41,7 @@ def test_headers(server, path):
 def test_opening_and_plain_bytes(server):
     with server.open("/async/") as stream:
         stream.next()
-        assert stream.body.startswith(b': stream\nretry: 3000\ndata: {"number": 0}\n\n')
+        assert stream.body.startswith(b': stream, heartbeat 15 s\nretry: 3000\ndata: {"number": 0}\n\n')
         assert stream.parser.retry == 3000
     with server.open("/plain-async/") as stream:
         stream.next()
@@ -79,7 +79,10 @@ def test_a_generator_that_returns_says_so(server):
     with server.open("/three/") as stream:
         body = stream.read_to_end()
         assert stream.ended
-    assert body == b": stream\nretry: 3000\ndata: 0\n\ndata: 1\n\ndata: 2\n\nevent: end\nid: end\ndata: {}\n\n"
+    assert (
+        body
+        == b": stream, heartbeat 15 s\nretry: 3000\ndata: 0\n\ndata: 1\n\ndata: 2\n\nevent: end\nid: end\ndata: {}\n\n"
+    )
 
 
 @pytest.mark.parametrize("where", ["header", "query"])

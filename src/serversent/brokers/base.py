@@ -115,6 +115,13 @@ class Broker(ABC):
         """Return the head, for sync code. What is committed and has no offset yet is after it."""
 
     @abstractmethod
+    def cursor_before(self, seconds: float, committed: Mapping[str, int]) -> Cursor:
+        """Return where the log stood so many seconds ago, or a little before: what is after it may be repeated.
+
+        ``committed``: what ``committed_offsets()`` said then.
+        """
+
+    @abstractmethod
     def stats(self) -> dict[str, Any]:
         """Return figures about the log."""
 

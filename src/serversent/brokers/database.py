@@ -37,7 +37,7 @@ from .session import Session, own_connection, sql
 from .transactions import open_transaction
 from .wakeup import Wakeup, wake
 
-__all__ = ["DatabaseBroker"]
+__all__ = ["DatabaseBroker", "committed_offsets"]
 
 logger = logging.getLogger("serversent")
 
@@ -51,6 +51,20 @@ READERS = 2
 ROWS_PER_INSERT = 300  # SQLite's parameters are bounded
 
 _OPTIONS = {"database", "retention_seconds", "keep"}
+
+# Of SQLite databases, by alias: up to here all is known to be committed. The time of an event there is not that of its
+# commit, which may be much later.
+_committed: dict[str, int] = {}
+
+
+def committed_offsets() -> dict[str, int]:
+    """Return what ``Broker.cursor_before`` will want to know of this moment."""
+    return dict(_committed)
+
+
+def _note_committed(connection: BaseDatabaseWrapper, offset: int) -> None:
+    if connection.vendor == "sqlite":
+        _committed[connection.alias] = offset
 
 
 class DatabaseBroker(Broker):
@@ -125,6 +139,9 @@ class DatabaseBroker(Broker):
 
     def _number_committed(self) -> None:
         connection = connections[self.database]
+        if connection.vendor == "sqlite":
+            with self._stored():
+                _note_committed(connection, log.head(connection).offset)
         with self._stored():
             if can_number(connection):
                 number(connection)
@@ -237,6 +254,10 @@ class DatabaseBroker(Broker):
         with self._errors():
             return log.head(connections[self.database])
 
+    def cursor_before(self, seconds: float, committed: Mapping[str, int]) -> Cursor:
+        with self._errors():
+            return log.cursor_before(connections[self.database], seconds, committed.get(self.database, 0))
+
     def stats(self) -> dict[str, Any]:
         with self._own_connection() as connection:
             return log.stats(connection)
@@ -344,6 +365,7 @@ def _next(connection: BaseDatabaseWrapper, wakeup: Wakeup, after: Cursor) -> Eve
         if not wakeup.wait(connection) and pending(connection):
             _number(connection)
         piece = log.read_all(connection, after)
+    _note_committed(connection, piece.upto)
     return piece
 
 

@@ -14,6 +14,7 @@ __all__ = [
     "PAGE_EVENTS",
     "by_channel",
     "closed_channels",
+    "cursor_before",
     "events_of",
     "groups_of",
     "head",
@@ -26,6 +27,9 @@ __all__ = [
 
 PAGE_EVENTS = 500
 CHANNELS_PER_STATEMENT = 100
+
+# How long a transaction of SQLite's, which has one at a time that writes, may have been open: longer than others wait.
+TRANSACTION_SECONDS = 5.0
 
 
 class _State(NamedTuple):
@@ -50,6 +54,29 @@ def state(connection: BaseDatabaseWrapper) -> _State:
 def head(connection: BaseDatabaseWrapper) -> Cursor:
     found = state(connection)
     return Cursor(found.epoch, found.head)
+
+
+def cursor_before(connection: BaseDatabaseWrapper, seconds: float, committed: int) -> Cursor:
+    """Return where the log stood so many seconds ago. ``committed``: an offset that was committed then, on SQLite.
+
+    There the transaction that was open then may have sent something before; elsewhere an event has its time from when
+    it was committed already. The database's own clock, so that it does not matter what the others say.
+    """
+    found = state(connection)
+    if connection.vendor == "sqlite":
+        seconds += TRANSACTION_SECONDS
+    newest = sql(connection, _BEFORE[connection.vendor], [seconds])[0][0]
+    return Cursor(found.epoch, max(found.pruned, newest or 0, committed))
+
+
+_BEFORE = {
+    "postgresql": "SELECT MAX(id) FROM serversent_event "
+    "WHERE logged_at <= clock_timestamp() - make_interval(secs => %s)",
+    "mysql": "SELECT MAX(id) FROM (SELECT id FROM serversent_event "
+    "WHERE logged_at <= UTC_TIMESTAMP(6) - INTERVAL %s SECOND ORDER BY id DESC LIMIT 1) AS newest",
+    "sqlite": "SELECT MAX(id) FROM (SELECT id FROM serversent_event "
+    "WHERE julianday(logged_at) <= julianday('now') - %s / 86400.0 ORDER BY id DESC LIMIT 1)",
+}
 
 
 def _create_state(connection: BaseDatabaseWrapper) -> None:

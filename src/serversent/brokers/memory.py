@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from django.db import transaction
@@ -98,6 +98,12 @@ class MemoryBroker(Broker):
         log = self._log
         with log.lock:
             return Cursor(log.epoch, log.head)
+
+    def cursor_before(self, seconds: float, committed: Mapping[str, int]) -> Cursor:
+        log, then = self._log, time.time() - seconds
+        with log.lock:
+            newer = [event.offset for kept in log.channels.values() for at, event in kept if at > then]
+            return Cursor(log.epoch, min(newer, default=log.head + 1) - 1)
 
     async def read(self, channels: Collection[str], after: int | None, upto: int) -> Events:
         log = self._log

@@ -1,11 +1,16 @@
 """``{% load serversent %}``"""
 
+from typing import Any
+
 from django import template
 from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest
 from django.template import Context
+from django.utils.safestring import SafeString, mark_safe
 
 from serversent import signed
 from serversent.cursors import Cursor
+from serversent.elements import event_stream_element, script_element
 
 __all__ = ["register"]
 
@@ -13,14 +18,52 @@ register = template.Library()
 
 
 @register.simple_tag(takes_context=True)
+def sse_script(context: Context) -> SafeString:
+    """Load the browser client: ``{% sse_script %}``, once, in the head."""
+    return script_element(context.get("request"))
+
+
+@register.simple_tag(takes_context=True)
 def sse_url(
     context: Context, *channels: str, expires: float = 3600, cursor: Cursor | str | None = None, using: str = "default"
 ) -> str:
     """Return the URL of a stream of these channels, for who sees this page alone: ``{% sse_url "news" %}``."""
-    request = context.get("request")
+    request = _request("sse_url", context)
+    return signed.sse_url(request, *channels, expires=expires, cursor=cursor, using=using)
+
+
+@register.simple_tag(takes_context=True)
+def event_stream(
+    context: Context,
+    *channels: str,
+    url: str = "",
+    cursor: Cursor | str | None = None,
+    expires: float = 3600,
+    using: str = "default",
+    controls: bool = False,
+    label: str = "",
+    **attributes: Any,
+) -> SafeString:
+    """Show what comes on these channels, or from the view at ``url``: ``{% event_stream "news" limit=20 %}``."""
+    html = event_stream_element(
+        _request("event_stream", context),
+        *channels,
+        url=url,
+        cursor=cursor,
+        expires=expires,
+        using=using,
+        controls=controls,
+        label=label,
+        attributes=attributes,
+    )
+    return mark_safe(html)  # noqa: S308  # a template's
+
+
+def _request(tag: str, context: Context) -> HttpRequest:
+    request: HttpRequest | None = context.get("request")
     if request is None:
         raise ImproperlyConfigured(
-            "{% sse_url %} needs the request. Render the template with it, as render(request, ...) does, and add "
+            f"{{% {tag} %}} needs the request. Render the template with it, as render(request, ...) does, and add "
             "django.template.context_processors.request to the context processors."
         )
-    return signed.sse_url(request, *channels, expires=expires, cursor=cursor, using=using)
+    return request

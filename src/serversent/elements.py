@@ -1,0 +1,90 @@
+"""The HTML of the browser client: its script, and streams as ``<event-stream>`` elements."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.forms.utils import flatatt
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.templatetags.static import static
+from django.utils.crypto import salted_hmac
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from .cursors import Cursor
+from .identity import user_of
+from .page import page_cursor
+from .signed import sse_url
+
+__all__ = ["event_stream_element", "script_element"]
+
+# Attributes of the element that a page may give, and those of them that are there or not.
+ATTRIBUTES = {"event", "mode", "limit", "target", "autostart", "persist", "share", "transport", "id", "class"}
+
+
+def script_element(request: HttpRequest | None) -> SafeString:
+    """Return the tag that loads the client, with the page's CSP nonce.
+
+    It names the user, so that tabs of two accounts share no connection.
+    """
+    attributes = {
+        "type": "module",
+        "src": static(f"serversent/serversent{'' if settings.DEBUG else '.min'}.js"),
+    }
+    if request is not None:
+        attributes["data-serversent-user"] = salted_hmac("serversent.user", user_of(request)).hexdigest()[:16]
+        if nonce := _nonce(request):
+            attributes["nonce"] = nonce
+    return format_html("<script{}></script>", flatatt(attributes))
+
+
+def _nonce(request: HttpRequest) -> str:
+    """Return what django-csp or else Django 6 made for this page, if it has one. Asking puts it into the header."""
+    nonce = getattr(request, "csp_nonce", None)
+    if nonce is None:
+        nonce = getattr(request, "_csp_nonce", None)
+    return "" if nonce is None else str(nonce)
+
+
+def event_stream_element(
+    request: HttpRequest,
+    *channels: str,
+    url: str = "",
+    cursor: Cursor | str | None = None,
+    expires: float = 3600,
+    using: str = "default",
+    controls: bool = False,
+    label: str = "",
+    attributes: Mapping[str, Any],
+) -> str:
+    """Return an ``<event-stream>`` of these channels, or of the view at ``url``, that begins where the page does.
+
+    ``controls``: with buttons to start and stop it, and its state. ``label``: what the output is called to who cannot
+    see it. ``attributes``: the element's own.
+    """
+    if bool(channels) == bool(url):
+        raise ImproperlyConfigured("{% event_stream %} needs the names of channels, or url=..., and not both.")
+    if unknown := set(attributes) - ATTRIBUTES:
+        raise ImproperlyConfigured(
+            f"{{% event_stream %}} has no {min(unknown)!r}. It has: channels, url, cursor, expires, using, controls, "
+            f"label, {', '.join(sorted(ATTRIBUTES))}."
+        )
+    if channels and cursor is None:
+        cursor = page_cursor(request, using)
+    given = {"autostart": not controls, **attributes}
+    context = {
+        "attributes": flatatt(
+            {
+                "src": url or sse_url(request, *channels, expires=expires, cursor=cursor, using=using),
+                **({} if cursor is None else {"cursor": str(cursor)}),
+                **{name: value for name, value in given.items() if value is not None},
+            }
+        ),
+        "controls": controls,
+        "label": label,
+        "output": "target" not in given,
+        "replaces": "replace" in str(given.get("mode", "")),
+    }
+    return render_to_string("serversent/event_stream.html", context)

@@ -1,0 +1,1238 @@
+/**
+ * Server-sent events in the browser: one connection for all tabs, which comes back by itself and loses nothing.
+ *
+ * The way of an event, downwards: Parser (text to events), Connection (one response after another), Party (the
+ * connection of one tab serves all), Stream (what `connect` returns), EventStreamElement (`<event-stream>`).
+ *
+ * Source: WHATWG HTML, section 9.2. License: BSD-3-Clause, django-serversent.
+ */
+
+/**
+ * @typedef {"idle" | "connecting" | "open" | "retrying" | "stale" | "closed" | "unauthorized"} State
+ *   idle: not started. retrying: it comes back by itself. stale: too long without a sign of life. closed: stopped,
+ *   ended or refused. unauthorized: the server wants a login.
+ *
+ * @typedef {object} Options
+ * @property {HeadersInit | (() => HeadersInit | Promise<HeadersInit>)} [headers] sent with each request, or what
+ *   returns them.
+ * @property {boolean} [withCredentials] send cookies to another origin.
+ * @property {string} [cursor] where the stream begins: what `serversent.cursor()` returned to the view.
+ * @property {boolean} [persist] keep the cursor over a reload, in sessionStorage.
+ * @property {boolean | string} [share] one connection for all tabs: of those of the user that `{% sse_script %}`
+ *   names, if the stream has cursors. `true`: also if it has none. A string names another circle. `false`: never.
+ * @property {"fetch" | "eventsource"} [transport] the browser's EventSource knows neither status codes nor heartbeats.
+ * @property {string} [method] other than GET: it is never sent twice, once an answer has begun.
+ * @property {BodyInit} [body]
+ * @property {() => void} [onUnauthorized] called once when the server wants a login.
+ * @property {AbortSignal} [signal] stops the stream.
+ * @property {boolean} [autostart] `false`: wait for `start()`.
+ *
+ * @typedef {{ over?: State, all?: boolean, why: string, after?: number, soon?: boolean }} Outcome how an attempt ended. over: for good.
+ *   all: for whoever asks. after: milliseconds to wait at least. soon: what was lost may be there again.
+ *
+ * @typedef {{ epoch: string, offset: number }} Position
+ */
+
+const MAX_EVENT_CHARACTERS = 1 << 24;
+const MAX_MILLISECONDS = 2 ** 31 - 1; // what a timer takes
+const DEFAULT_RETRY_MILLISECONDS = 3000;
+const MAX_RETRY_MILLISECONDS = 30_000;
+const GOOD_MILLISECONDS = 10_000; // a connection that held so long was a good one
+const SOON_MILLISECONDS = 500;
+const SLOW_ANSWER_MILLISECONDS = 5000;
+const NO_ANSWER_MILLISECONDS = 40_000;
+const KNOWN_MILLISECONDS = 1000; // an opening comment has come by then, if there is one
+const NO_BYTE_MILLISECONDS = 20_000;
+const DEFAULT_HEARTBEAT_MILLISECONDS = 15_000;
+const TROUBLE_MILLISECONDS = 3000; // shown after this: most are over before
+const LEADER_ASKED_MILLISECONDS = 1500;
+const LEADER_LOST_MILLISECONDS = 3500;
+const LAST_WORD_MILLISECONDS = 200;
+const MAX_WAITING_EVENTS = 10_000;
+
+/** An event: of the server's, or of the stream's own types `state`, `ready`, `reset`, `end`, `error`. */
+export class StreamEvent {
+  /**
+   * @param {string} type
+   * @param {string} data text, as it was sent.
+   * @param {string} id the cursor after it, if it has one.
+   */
+  constructor(type, data, id = "") {
+    this.type = type;
+    this.data = data;
+    this.id = id;
+  }
+
+  /** The value that was sent as JSON. Throws SyntaxError for other text. */
+  json() {
+    return JSON.parse(this.data);
+  }
+}
+
+/** Turns the text of one response into events, in any pieces. */
+export class Parser {
+  #sink;
+  #id;
+  #type = "";
+  #afterCr = false;
+  #size = 0;
+  /** @type {string[]} pieces of the line that has not ended: joined once, so that tiny ones cost linear time */
+  #line = [];
+  /** @type {string[]} */
+  #data = [];
+
+  /**
+   * @param {{ event(event: StreamEvent): void, comment?(text: string): void, retry?(milliseconds: number): void,
+   *   id?(id: string): void }} sink `id`: of a block that is no event
+   * @param {string} id the last one of the response before
+   */
+  constructor(sink, id = "") {
+    this.#sink = sink;
+    this.#id = id;
+  }
+
+  /** @param {string} text */
+  feed(text) {
+    if (this.#afterCr && text) {
+      this.#afterCr = false;
+      if (text[0] === "\n") text = text.slice(1);
+    }
+    let start = 0;
+    for (const end of text.matchAll(/\r\n|\n|\r/g)) {
+      this.#grow(text.slice(start, end.index));
+      start = end.index + end[0].length;
+      this.#endLine();
+    }
+    if (start < text.length) this.#grow(text.slice(start));
+    if (text.endsWith("\r")) this.#afterCr = true;
+  }
+
+  /** @param {string} piece */
+  #grow(piece) {
+    this.#size += piece.length;
+    if (this.#size > MAX_EVENT_CHARACTERS) throw new RangeError(`an event is larger than ${MAX_EVENT_CHARACTERS} characters`);
+    this.#line.push(piece);
+  }
+
+  #endLine() {
+    const line = this.#line.join("");
+    this.#line.length = 0;
+    if (line) return this.#field(line);
+    const [data, type] = [this.#data, this.#type || "message"];
+    this.#data = [];
+    this.#type = "";
+    this.#size = 0;
+    if (data.length) this.#sink.event(new StreamEvent(type, data.join("\n"), this.#id));
+    else this.#sink.id?.(this.#id);
+  }
+
+  /** @param {string} line */
+  #field(line) {
+    const colon = line.indexOf(":");
+    const name = colon < 0 ? line : line.slice(0, colon);
+    let value = colon < 0 ? "" : line.slice(colon + 1);
+    if (value[0] === " ") value = value.slice(1);
+    if (name === "data") {
+      this.#data.push(value);
+      this.#size += 1; // endless empty lines meet the bound too
+      return;
+    }
+    this.#size -= line.length;
+    if (name === "") this.#sink.comment?.(value);
+    else if (name === "event") this.#type = value;
+    else if (name === "id" && !value.includes("\0")) this.#id = value;
+    else if (name === "retry" && /^[0-9]+$/.test(value)) this.#sink.retry?.(Math.min(Number(value), MAX_MILLISECONDS));
+  }
+}
+
+/**
+ * How long to wait before the next attempt: full jitter on top of what the server asks for.
+ * @param {number} least milliseconds
+ * @param {number} failures in a row before this one
+ * @param {number} random from 0 to 1
+ */
+export function backoff(least, failures, random = Math.random()) {
+  const most = Math.max(MAX_RETRY_MILLISECONDS, least);
+  return Math.min(most, least + random * Math.min(most, least * 2 ** failures));
+}
+
+/**
+ * Return how an answer ends the attempt; null: it is a stream.
+ * @param {Response} response
+ * @param {boolean} once
+ * @returns {Outcome | null}
+ */
+function judge(response, once) {
+  const { status } = response;
+  const type = (response.headers.get("Content-Type") ?? "").split(";")[0].trim().toLowerCase();
+  if (status === 401) return { over: "unauthorized", why: "the server answered 401" };
+  if (status === 204 || status === 205) return { over: "closed", all: true, why: `the server answered ${status}: nothing more comes` };
+  if (status === 200 && type === "text/event-stream") return null;
+  if (status === 200 && response.redirected && type === "text/html")
+    return { over: "unauthorized", why: `it was redirected to a page, ${response.url}` };
+  if (status < 400) return { over: "closed", why: `the server answered ${status} with ${type || "no type"}, not text/event-stream` };
+  // What may have been done must not be asked for again, unless the server says that it was not.
+  const again = once ? [408, 425, 429, 503].includes(status) : [408, 425, 429].includes(status) || status >= 500;
+  if (!again) return { over: "closed", why: `the server answered ${status}` };
+  return { why: `the server answered ${status}`, after: retryAfter(response.headers.get("Retry-After")) };
+}
+
+/** @param {string | null} value seconds, or a date */
+function retryAfter(value) {
+  if (!value) return undefined;
+  const wait = /^\d+$/.test(value.trim()) ? Number(value) * 1000 : Date.parse(value) - Date.now();
+  return wait > 0 ? Math.min(wait, MAX_MILLISECONDS) : undefined;
+}
+
+/** @param {string} text @returns {Position | null} what `serversent.cursor()` writes */
+function position(text) {
+  const match = /^([a-z0-9]{1,40})-(\d{1,16})$/.exec(text);
+  return match && { epoch: match[1], offset: Number(match[2]) };
+}
+
+/** Whether everything up to `there` was seen at `here`. @param {string} here @param {string} there */
+function reached(here, there) {
+  const [mine, theirs] = [position(here), position(there)];
+  return !!mine && !!theirs && mine.epoch === theirs.epoch && mine.offset >= theirs.offset;
+}
+
+/** @param {string} text */
+const warn = (text) => console.warn(`serversent: ${text}`);
+
+/** @type {Outcome} */
+const ENDED = { over: "closed", all: true, why: "the stream has ended" };
+
+/**
+ * @typedef {object} ConnectionSink
+ * @property {(event: StreamEvent) => void} event
+ * @property {(state: State, why: string) => void} state
+ * @property {(state: State, why: string, all: boolean) => void} over
+ * @property {() => void} moved the cursor, or what is known of the stream, has changed
+ */
+
+/** The connection of this tab, one response after another. Used while the tab has one of its own. */
+class Connection {
+  cursor = "";
+  /** @type {boolean | undefined} whether it is of a log, and so has cursors; undefined: not known yet */
+  ofLog = undefined;
+  #url;
+  #options;
+  #sink;
+  #once;
+  /** @type {AbortController | null} */
+  #attempt = null;
+  #run = 0; // changes with each start and stop, which ends what was begun before
+  #types = new Set(["message", "ready", "reset", "end"]);
+  /** @type {EventSource | null} */
+  #source = null;
+  #retry = DEFAULT_RETRY_MILLISECONDS;
+  /** @type {State} */
+  #state = "idle";
+  #answered = false;
+  #received = false;
+  #heard = 0; // the wall clock's: the others stand still while the machine sleeps
+  #heartbeat = 0; // milliseconds; 0: none is known of
+  #waitsUntil = 0; // earlier than this nothing that happens here may end a wait
+  /** @type {(() => void) | null} */
+  #endWait = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+
+  /** @param {string} url @param {Options} options @param {ConnectionSink} sink */
+  constructor(url, options, sink) {
+    this.#url = url;
+    this.#options = options;
+    this.#sink = sink;
+    this.#once = (options.method ?? "GET").toUpperCase() !== "GET";
+  }
+
+  get isRunning() {
+    return this.#state !== "idle";
+  }
+
+  open() {
+    if (!this.isRunning) this.#loop(++this.#run);
+  }
+
+  close() {
+    this.#run += 1;
+    this.#state = "idle";
+    clearTimeout(this.#timer);
+    this.#attempt?.abort();
+    this.#source?.close();
+    this.#endWait?.();
+  }
+
+  /** The page, the machine or the network is awake again: come back at once, but leave what is healthy alone. */
+  wake() {
+    if (this.#endWait && Date.now() >= this.#waitsUntil) this.#endWait();
+    else if (this.#heartbeat && this.#answered && Date.now() - this.#heard > 1.5 * this.#heartbeat) this.#attempt?.abort();
+  }
+
+  /** @param {string} type also has to be asked of EventSource */
+  listen(type) {
+    if (this.#types.has(type)) return;
+    this.#types.add(type);
+    this.#source?.addEventListener(type, this.#fromSource);
+  }
+
+  /** @param {State} state @param {string} [why] */
+  #say(state, why = "") {
+    if (state === this.#state) return;
+    this.#state = state;
+    this.#sink.state(state, why);
+  }
+
+  /** @param {number} run */
+  async #loop(run) {
+    for (let failures = 0; ; failures += 1) {
+      const began = Date.now();
+      this.#say("connecting");
+      const outcome = await (this.#options.transport === "eventsource" ? this.#native(run) : this.#fetch(run));
+      if (run !== this.#run) return;
+      clearTimeout(this.#timer);
+      if (outcome.over) {
+        this.#state = "idle";
+        return this.#sink.over(outcome.over, outcome.why, !!outcome.all);
+      }
+      if (this.#answered && Date.now() - began >= GOOD_MILLISECONDS) failures = 0;
+      this.#say("retrying", outcome.why);
+      const least = outcome.after ?? 0;
+      this.#waitsUntil = Date.now() + least;
+      await this.#wait(Math.max(least, outcome.soon ? Math.random() * SOON_MILLISECONDS : backoff(this.#retry, failures)));
+      if (run !== this.#run) return;
+    }
+  }
+
+  /** @param {number} milliseconds @returns {Promise<void>} */
+  #wait(milliseconds) {
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => this.#endWait?.(), milliseconds);
+      this.#endWait = () => {
+        this.#endWait = null;
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  /** @param {AbortSignal} signal */
+  async #request(signal) {
+    const { headers, withCredentials, method, body } = this.#options;
+    const sent = new Headers(typeof headers === "function" ? await headers() : headers);
+    if (!sent.has("Accept")) sent.set("Accept", "text/event-stream");
+    if (this.cursor) sent.set("Last-Event-ID", this.cursor);
+    const credentials = withCredentials ? "include" : "same-origin";
+    return fetch(this.#url, { method, body, headers: sent, credentials, cache: "no-store", signal });
+  }
+
+  /** @param {number} run @returns {Promise<Outcome>} */
+  async #fetch(run) {
+    const attempt = new AbortController();
+    this.#attempt = attempt;
+    this.#answered = this.#received = false;
+    this.#heartbeat = 0;
+    this.#hear();
+    try {
+      const response = await this.#request(attempt.signal);
+      const verdict = judge(response, this.#once);
+      if (verdict) {
+        response.body?.cancel().catch(() => {});
+        return verdict;
+      }
+      this.#answered = true;
+      this.#hear();
+      this.#say("open");
+      setTimeout(() => this.#know(this.ofLog ?? false), KNOWN_MILLISECONDS);
+      return await this.#read(response, run);
+    } catch (error) {
+      if (run !== this.#run) return { why: "stopped" };
+      const isDead = attempt.signal.aborted;
+      const why = isDead ? "there was no sign of life" : `${error instanceof Error ? error.message : error}`;
+      // What cannot be read now cannot be read later; and what was asked once may have been done.
+      if (error instanceof RangeError || this.#once) return { over: "closed", why };
+      return { why, soon: isDead };
+    } finally {
+      attempt.abort(); // what is left of the body is not wanted
+    }
+  }
+
+  /** @param {Response} response @param {number} run @returns {Promise<Outcome>} */
+  async #read(response, run) {
+    /** @type {Outcome | null} */
+    let ended = null;
+    const parser = new Parser(
+      {
+        id: (id) => this.#move(id),
+        retry: (milliseconds) => {
+          this.#retry = Math.max(1, milliseconds);
+        },
+        comment: (text) => this.#comment(text),
+        event: (event) => {
+          if (ended || run !== this.#run) return;
+          if (event.type === "end") ended = ENDED;
+          this.#emit(event);
+        },
+      },
+      this.cursor,
+    );
+    const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
+    const decoder = new TextDecoder();
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (run !== this.#run) return { why: "stopped" };
+      if (done) break;
+      const text = decoder.decode(value, { stream: true });
+      this.#received = true;
+      parser.feed(text);
+      this.#hear();
+      if (this.#state === "stale") this.#say("open");
+      if (ended) return ended;
+      if (run !== this.#run) return { why: "stopped" };
+    }
+    if (this.#once) return { over: "closed", why: "the answer is complete" };
+    return { why: "the server closed the connection" };
+  }
+
+  /** @param {StreamEvent} event */
+  #emit(event) {
+    this.ofLog ??= event.type === "ready" || event.type === "reset";
+    if (event.id && event.id !== "end") this.cursor = event.id; // the end is not a place to come back to
+    this.#sink.event(event);
+  }
+
+  /** @param {string} cursor */
+  #move(cursor) {
+    if (cursor === this.cursor) return;
+    this.cursor = cursor;
+    this.#sink.moved();
+  }
+
+  /** @param {string} text ours are `stream, heartbeat 15 s`, `stream of channels, ...`, `hb`, `hb k3f9-1042` */
+  #comment(text) {
+    const opening = /^stream( of channels)?, heartbeat (\d+(?:\.\d+)?) s$/.exec(text);
+    if (opening) {
+      this.#heartbeat = Number(opening[2]) * 1000;
+      this.#know(!!opening[1]);
+    } else if (/^hb\b/.test(text)) {
+      // Of a stream that did not say how often: the pause before the first is at least that long.
+      this.#heartbeat ||= Math.max(DEFAULT_HEARTBEAT_MILLISECONDS, Date.now() - this.#heard);
+      const cursor = text.slice(3);
+      if (position(cursor)) {
+        this.#know(true);
+        this.#move(cursor);
+      }
+    }
+  }
+
+  /** @param {boolean} ofLog */
+  #know(ofLog) {
+    if (ofLog === this.ofLog) return;
+    this.ofLog = ofLog;
+    this.#sink.moved();
+  }
+
+  // The watchdog.
+
+  #hear() {
+    this.#heard = Date.now();
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(this.#watch, this.#limits()[0]);
+  }
+
+  /** @returns {[number, number]} milliseconds of silence until it is stale, and until it is given up */
+  #limits() {
+    if (!this.#answered) return [SLOW_ANSWER_MILLISECONDS, this.#once ? MAX_MILLISECONDS : NO_ANSWER_MILLISECONDS];
+    if (this.#heartbeat) return [1.5 * this.#heartbeat, 2.5 * this.#heartbeat];
+    return [this.#received ? MAX_MILLISECONDS : NO_BYTE_MILLISECONDS, MAX_MILLISECONDS];
+  }
+
+  #watch = () => {
+    const quiet = Date.now() - this.#heard;
+    const [late, dead] = this.#limits();
+    if (quiet >= dead) return this.#attempt?.abort();
+    if (quiet >= late && this.#state !== "stale") {
+      const [what, where] = this.#received ? ["no sign of life", ""] : ["not a byte", ". A proxy that buffers does this: see `manage.py serversent doctor`, or switch proxy_buffering off"];
+      const why = `${what} for ${Math.round(quiet / 1000)} s from ${this.#url}${where}`;
+      warn(why);
+      this.#say("stale", why);
+    }
+    this.#timer = setTimeout(this.#watch, Math.max(100, (quiet < late ? late : dead) - quiet));
+  };
+
+  // The browser's own EventSource. It comes back by itself, until it gives up and does not say why.
+
+  /** @param {number} run @returns {Promise<Outcome>} */
+  async #native(run) {
+    const url = new URL(this.#url);
+    if (this.cursor) url.searchParams.set("lastEventId", this.cursor);
+    const source = new EventSource(url, { withCredentials: this.#options.withCredentials });
+    this.#source = source;
+    const outcome = await new Promise((resolve) => {
+      source.onopen = () => {
+        this.#answered = true;
+        this.#say("open");
+      };
+      source.onerror = () => {
+        if (source.readyState === EventSource.CLOSED) resolve(null);
+        else this.#say("retrying", "the connection is lost");
+      };
+      source.addEventListener("end", () => resolve(ENDED));
+      for (const type of this.#types) source.addEventListener(type, this.#fromSource);
+    });
+    source.close();
+    return outcome ?? (run === this.#run ? this.#probe() : { why: "stopped" });
+  }
+
+  /** @param {MessageEvent} event */
+  #fromSource = (event) => {
+    if (this.#source !== event.target || !this.isRunning) return;
+    this.#emit(new StreamEvent(event.type, event.data, event.lastEventId));
+  };
+
+  /** Why it gave up. @returns {Promise<Outcome>} */
+  async #probe() {
+    const attempt = new AbortController();
+    this.#attempt = attempt;
+    try {
+      return judge(await this.#request(attempt.signal), false) ?? { why: "the connection was lost" };
+    } catch (error) {
+      return { why: `${error}` };
+    } finally {
+      attempt.abort();
+    }
+  }
+}
+
+/** What Web Locks do, within one page: where the browser has none, the streams of a page share one connection. */
+class PageLocks {
+  /** @type {Map<string, Promise<unknown>>} */
+  #last = new Map();
+
+  /** @param {string} name @param {{ signal?: AbortSignal, steal?: boolean }} options @param {() => Promise<unknown>} use */
+  request(name, options, use) {
+    const turn = (this.#last.get(name) ?? Promise.resolve()).then(() => {
+      if (!options.signal?.aborted) return use();
+    });
+    this.#last.set(name, turn.catch(() => {}));
+    return turn;
+  }
+}
+
+const pageLocks = new PageLocks();
+const pageName = Math.random().toString(36).slice(2);
+
+/**
+ * @typedef {object} Said what the leader says: all of it, each time
+ * @property {number} term of its leadership, later ones are higher
+ * @property {number} n counts what it says
+ * @property {State} state
+ * @property {string} why
+ * @property {string} cursor
+ * @property {string} last the cursor of the last event, or where it began: who has reached this has missed nothing
+ * @property {boolean | undefined} ofLog
+ * @property {{ type: string, data: string, id: string }} [event]
+ * @property {{ state: State, all: boolean }} [over]
+ * @property {string} url
+ *
+ * @typedef {object} PartySink
+ * @property {(event: StreamEvent) => void} event
+ * @property {(state: State, why: string) => void} state
+ * @property {(state: State, why: string) => void} over
+ */
+
+/**
+ * The tabs that share a connection, as one of them sees them. Who holds the lock is the leader: it has the connection,
+ * and says what comes. A follower has none, unless what it has seen is older than what the leader can tell it, or it
+ * has to begin with a state of its own: then it reads by itself until it has reached the leader.
+ */
+class Party {
+  #name;
+  #url;
+  #own;
+  #sink;
+  #forced;
+  #channel;
+  #isLeader = false;
+  #isSynced = false; // a follower that needs no connection of its own
+  #isFresh = false; // after a reset, the first id is where it begins, not what it has seen
+  #last = "";
+  #term = 0;
+  #n = 0;
+  /** @type {Said | null} */
+  #said = null;
+  /** @type {(() => void) | null} */
+  #release = null;
+  /** @type {AbortController | null} */
+  #request = null;
+  /** @type {ReturnType<typeof setInterval> | undefined} */
+  #timer;
+  #heard = Date.now();
+  #checked = Date.now();
+  #isOver = false;
+  #wasOver = false; // for everybody
+  /** @type {State} */
+  #state = "connecting";
+  #why = "";
+
+  /**
+   * @param {string} name of the circle of tabs; "" for this page alone
+   * @param {string} key of the stream
+   * @param {string} url
+   * @param {boolean} forced share what has no cursors, too
+   * @param {Connection} own
+   * @param {PartySink} sink
+   */
+  constructor(name, key, url, forced, own, sink) {
+    this.#url = url;
+    this.#own = own;
+    this.#sink = sink;
+    this.#forced = forced;
+    const locks = name && navigator.locks ? navigator.locks : null;
+    this.locks = locks ?? pageLocks;
+    this.#name = `serversent ${locks ? name : pageName} ${key}`;
+    this.#channel = new BroadcastChannel(this.#name);
+    this.#channel.onmessage = ({ data }) => this.#hear(data);
+    this.#channel.postMessage("who leads?");
+    this.#queue();
+    if (locks) this.#timer = setInterval(this.#check, 500);
+  }
+
+  leave() {
+    this.#isOver = true;
+    clearInterval(this.#timer);
+    this.#channel.close();
+    this.#request?.abort();
+    // What was the last to be said has to be heard before another follows.
+    if (this.#release) setTimeout(this.#release, this.#wasOver ? LAST_WORD_MILLISECONDS : 0);
+    this.#own.close();
+  }
+
+  /** Wait for the lock, or take it from a leader that does not answer. */
+  #queue(steal = false) {
+    this.#request?.abort();
+    const request = new AbortController();
+    this.#request = request;
+    const lead = () => {
+      if (this.#isOver || request !== this.#request) return Promise.resolve();
+      this.#lead();
+      return /** @type {Promise<void>} */ (
+        new Promise((resolve) => {
+          this.#release = resolve;
+        })
+      );
+    };
+    this.locks.request(this.#name, steal ? { steal } : { signal: request.signal }, lead).catch((error) => {
+      if (request !== this.#request || this.#isOver) return;
+      if (error.name === "AbortError") this.#follow(); // taken from us, who did not answer
+      else lead(); // a document that may have no locks
+    });
+  }
+
+  #lead() {
+    this.#last = (this.#isSynced && this.#said?.last) || this.#own.cursor;
+    this.#isLeader = true;
+    this.#term = Math.max(this.#term + 1, Date.now());
+    this.#n = 0;
+    this.#own.open();
+    this.#say();
+  }
+
+  #follow() {
+    this.#release?.();
+    this.#isLeader = this.#isSynced = false;
+    this.#heard = Date.now();
+    this.#channel.postMessage("who leads?");
+    this.#queue();
+  }
+
+  // What this tab's own connection brings.
+
+  /** @param {StreamEvent} event */
+  ownEvent(event) {
+    if (event.id && event.id !== "end") this.#last = event.id;
+    if (this.#isLeader) this.#say({ event: { type: event.type, data: event.data, id: event.id } });
+    this.#sink.event(event);
+    this.#compare();
+  }
+
+  ownMoved() {
+    if (this.#isLeader) this.#say();
+    else this.#compare();
+  }
+
+  /** @param {State} state @param {string} why */
+  ownState(state, why) {
+    this.#state = state;
+    this.#why = why;
+    this.#sink.state(state, why);
+    if (this.#isLeader) this.#say();
+  }
+
+  /** @param {State} state @param {string} why @param {boolean} all */
+  ownOver(state, why, all) {
+    this.#why = why;
+    this.#wasOver = true;
+    if (this.#isLeader) this.#say({ over: { state, all } });
+    this.#sink.over(state, why);
+  }
+
+  /** @param {Partial<Said>} [more] */
+  #say(more) {
+    if (this.#isOver) return;
+    this.#n += 1;
+    /** @type {Said} */
+    const said = {
+      term: this.#term,
+      n: this.#n,
+      state: this.#state,
+      why: this.#why,
+      cursor: this.#own.cursor,
+      last: this.#last,
+      ofLog: this.#own.ofLog,
+      url: this.#url,
+      ...more,
+    };
+    this.#channel.postMessage(said);
+  }
+
+  // What the leader says.
+
+  /** @param {Said | "who leads?"} said */
+  #hear(said) {
+    if (this.#isOver) return;
+    if (said === "who leads?") {
+      if (this.#isLeader) this.#say();
+      return;
+    }
+    if (said.term < this.#term || (this.#isLeader && said.term === this.#term)) return;
+    if (this.#isLeader) this.#follow(); // replaced, and the lock has not told us yet
+    this.#heard = Date.now();
+    const isNext = said.term === this.#term && said.n === this.#n + 1;
+    this.#term = said.term;
+    this.#n = said.n;
+    this.#said = said;
+    if (said.over) {
+      // Another page's address may have another signature, with another end.
+      if (said.over.all || said.url === this.#url) this.#sink.over(said.over.state, said.why);
+    } else if (this.#isSynced && isNext) {
+      this.#take(said);
+    } else {
+      this.#isSynced = false;
+      this.#compare();
+    }
+  }
+
+  /** @param {Said} said */
+  #take({ event, cursor, state, why }) {
+    if (event && this.#isNew(event)) {
+      if (cursor) this.#own.cursor = cursor;
+      this.#sink.event(new StreamEvent(event.type, event.data, event.id));
+    } else if (!event && !reached(this.#own.cursor, cursor)) {
+      this.#own.cursor = cursor;
+    }
+    if (!this.#isOver) this.#sink.state(state, why);
+  }
+
+  /** @param {{ type: string, id: string }} event */
+  #isNew({ type, id }) {
+    if (type === "ready" || type === "reset") this.#isFresh = true;
+    const isNew = this.#isFresh || !this.#said?.ofLog || !id || !reached(this.#own.cursor, id);
+    if (id) this.#isFresh = false;
+    return isNew;
+  }
+
+  /** Need we a connection of our own? */
+  #compare() {
+    const said = this.#said;
+    if (!said || said.over || this.#isLeader || this.#isSynced || this.#isOver) return;
+    const isLive = said.state === "open" && !said.ofLog && this.#forced;
+    if (isLive || (said.ofLog && reached(this.#own.cursor, said.last))) {
+      this.#isSynced = true;
+      this.#own.close();
+      this.#sink.state(said.state, said.why);
+    } else if (said.ofLog !== undefined && !this.#forced || said.ofLog) {
+      this.#own.open();
+    } else if (!this.#own.isRunning) {
+      this.#sink.state(said.state, said.why);
+    }
+  }
+
+  // A leader that was frozen is replaced by a tab that somebody looks at.
+
+  #check = () => {
+    const now = Date.now();
+    if (now - this.#checked > LEADER_ASKED_MILLISECONDS) this.#heard = now; // it was us who slept
+    this.#checked = now;
+    if (this.#isLeader || document.hidden) {
+      this.#heard = now;
+      return;
+    }
+    const silence = now - this.#heard;
+    if (silence > LEADER_LOST_MILLISECONDS) {
+      this.#heard = now;
+      this.#queue(true);
+    } else if (silence > LEADER_ASKED_MILLISECONDS) {
+      this.#channel.postMessage("who leads?");
+    }
+  };
+}
+
+/** @param {Options} options @returns {{ name: string, forced: boolean } | null} with whom a stream is shared */
+function circle({ share, transport, method, body, headers }) {
+  if (share === false || transport === "eventsource" || body || (method ?? "GET").toUpperCase() !== "GET") return null;
+  if (typeof share === "string") return { name: share, forced: true };
+  if (typeof headers === "function") return null;
+  const script = /** @type {HTMLElement | null} */ (document.querySelector("script[data-serversent-user]"));
+  return { name: script?.dataset.serversentUser ?? (share ? "everybody" : ""), forced: !!share };
+}
+
+/**
+ * What streams of tabs are one. A signed address differs from page to page: after # it says what it is signed for.
+ * @param {string} url
+ */
+function keyOf(url) {
+  const { origin, pathname, hash, href } = new URL(url, document.baseURI);
+  return hash.startsWith("#sse-") ? origin + pathname + hash : href;
+}
+
+/** What `connect` returns. */
+class Stream {
+  #options;
+  #url;
+  #key;
+  #own;
+  /** @type {Party | null} */
+  #party = null;
+  /** @type {Map<string, Set<(event: StreamEvent) => void>>} */
+  #listeners = new Map();
+  /** @type {State} */
+  #state = "idle";
+  #isRunning = false;
+  #wasRefused = false;
+
+  /** @param {string | URL} url @param {Options} [options] */
+  constructor(url, options = {}) {
+    this.#options = options;
+    this.#url = new URL(url, document.baseURI).href;
+    this.#key = keyOf(this.#url);
+    if (options.headers && typeof options.headers !== "function") this.#key += JSON.stringify([...new Headers(options.headers)]);
+    this.#own = new Connection(this.#url, options, {
+      event: (event) => (this.#party ? this.#party.ownEvent(event) : this.#take(event)),
+      state: (state, why) => (this.#party ? this.#party.ownState(state, why) : this.#say(state, why)),
+      over: (state, why, all) => (this.#party ? this.#party.ownOver(state, why, all) : this.#end(state, why)),
+      moved: () => {
+        this.#party?.ownMoved();
+        this.#keep();
+      },
+    });
+    this.#own.cursor = (options.persist && this.#kept()) || options.cursor || "";
+    options.signal?.addEventListener("abort", () => this.stop());
+    if (options.autostart !== false && !options.signal?.aborted) this.start();
+  }
+
+  /** @returns {State} */
+  get state() {
+    return this.#state;
+  }
+
+  /** Where the stream stands: what to hand over to resume it. "" before anything is known. */
+  get cursor() {
+    return this.#own.cursor;
+  }
+
+  /**
+   * Call `fn` for each event of a type; of every type of the server's for "*". Returns what takes it back.
+   * @param {string} type
+   * @param {(event: StreamEvent) => void} fn
+   */
+  on(type, fn) {
+    const listeners = this.#listeners.get(type) ?? new Set();
+    this.#listeners.set(type, listeners.add(fn));
+    if (type !== "*" && type !== "state" && type !== "error") this.#own.listen(type);
+    return () => {
+      listeners.delete(fn);
+    };
+  }
+
+  /** Begin, or go on from the cursor. */
+  start() {
+    if (this.#isRunning) return;
+    this.#isRunning = true;
+    this.#wasRefused = false;
+    this.#say("connecting", "");
+    running.add(this);
+    this.join();
+  }
+
+  /** Stop, and stay stopped. The cursor stays where it is. */
+  stop() {
+    if (this.#isRunning) this.#end("closed", "stopped");
+  }
+
+  /** Events of the server's, of every type, until the stream is closed. Leaving the loop stops the stream. */
+  async *[Symbol.asyncIterator]() {
+    /** @type {StreamEvent[]} */
+    let waiting = [];
+    let wake = () => {};
+    const off = [
+      this.on("*", (event) => {
+        waiting.push(event);
+        wake();
+      }),
+      this.on("state", () => wake()),
+    ];
+    try {
+      for (;;) {
+        if (waiting.length > MAX_WAITING_EVENTS) throw new RangeError(`more than ${MAX_WAITING_EVENTS} events wait to be taken`);
+        const events = waiting;
+        waiting = [];
+        yield* events;
+        if (waiting.length) continue;
+        if (!this.#isRunning) return;
+        await /** @type {Promise<void>} */ (
+          new Promise((resolve) => {
+            wake = resolve;
+          })
+        );
+      }
+    } finally {
+      for (const each of off) each();
+      this.stop();
+    }
+  }
+
+  // The page's life.
+
+  /** @internal */
+  join() {
+    const found = circle(this.#options);
+    if (!found) return this.#own.open();
+    this.#party ??= new Party(found.name, this.#key, this.#url, found.forced, this.#own, {
+      event: (event) => this.#take(event),
+      state: (state, why) => this.#say(state, why),
+      over: (state, why) => this.#end(state, why),
+    });
+  }
+
+  /** @internal */
+  leave() {
+    this.#own.close();
+    this.#party?.leave();
+    this.#party = null;
+  }
+
+  /** @internal */
+  wake() {
+    this.#own.wake();
+  }
+
+  // What comes.
+
+  /** @param {StreamEvent} event */
+  #take(event) {
+    this.#keep();
+    if (event.type !== "state" && event.type !== "error") this.#dispatch(event.type, event);
+    if (!["ready", "reset", "end"].includes(event.type)) this.#dispatch("*", event);
+  }
+
+  /** @param {State} state @param {string} why */
+  #say(state, why) {
+    if (state === this.#state || !this.#isRunning) return;
+    this.#state = state;
+    if (state === "open") this.#wasRefused = false;
+    this.#dispatch("state", Object.assign(new StreamEvent("state", state, this.cursor), { why }));
+    if (why && (state === "retrying" || state === "stale")) this.#dispatch("error", new StreamEvent("error", why, this.cursor));
+  }
+
+  /** @param {State} state @param {string} why */
+  #end(state, why) {
+    const isError = why !== "stopped" && why !== "the stream has ended" && why !== "the answer is complete";
+    this.leave();
+    running.delete(this);
+    if (isError) warn(`${this.#url}: ${why}`);
+    this.#say(state, why);
+    this.#isRunning = false;
+    if (isError) this.#dispatch("error", new StreamEvent("error", why, this.cursor));
+    if (state === "unauthorized" && !this.#wasRefused) {
+      this.#wasRefused = true;
+      this.#options.onUnauthorized?.();
+    }
+  }
+
+  /** @param {string} type @param {StreamEvent} event */
+  #dispatch(type, event) {
+    for (const listener of [...(this.#listeners.get(type) ?? [])]) {
+      try {
+        listener(event);
+      } catch (error) {
+        reportError(error); // the others get theirs
+      }
+    }
+  }
+
+  // The cursor, over a reload.
+
+  #keep() {
+    if (!this.#options.persist || !this.cursor) return;
+    try {
+      sessionStorage.setItem(this.#storageKey, this.cursor);
+    } catch {
+      // Full, or forbidden here.
+    }
+  }
+
+  #kept() {
+    try {
+      return sessionStorage.getItem(this.#storageKey);
+    } catch {
+      return null;
+    }
+  }
+
+  get #storageKey() {
+    return `serversent ${circle(this.#options)?.name ?? ""} ${this.#key}`;
+  }
+}
+
+/**
+ * Open a stream of server-sent events.
+ * @param {string | URL} url
+ * @param {Options} [options]
+ * @returns {Stream}
+ */
+export function connect(url, options) {
+  return new Stream(url, options);
+}
+
+// A page that is put aside keeps no connection, which would keep it out of the back/forward cache and hold up the tabs
+// that wait for it; and it has one as soon as it is back.
+
+/** @type {Set<Stream>} */
+const running = new Set();
+
+/** @param {(stream: Stream) => void} what */
+const each = (what) => () => {
+  for (const stream of [...running]) what(stream);
+};
+const join = each((stream) => stream.join());
+const leave = each((stream) => stream.leave());
+const wake = each((stream) => stream.wake());
+
+addEventListener("pagehide", leave);
+addEventListener("pageshow", join);
+addEventListener("pageshow", wake);
+addEventListener("online", wake);
+document.addEventListener("freeze", leave);
+document.addEventListener("resume", join);
+document.addEventListener("resume", wake);
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) wake();
+});
+
+/**
+ * `<event-stream src="..." autostart>`: shows what comes, without a script of the page's own.
+ *
+ * Attributes: `src`; `cursor`; `event`, the types to show, "message"; `mode`, of "append", "prepend", "replace", and
+ * "html" for data that is HTML of yours; `limit`, how many to keep; `target`, a selector of where to, or else the
+ * child `[data-sse-output]`; `autostart`, `persist`, `share`, `transport`, `with-credentials`.
+ *
+ * Buttons inside with `data-sse-start` and `data-sse-stop` do that. `[data-sse-state]` shows the state, which the
+ * attribute `state` has too. A `<template>` inside is filled in for each event: `data-sse-text="name"` with a value of
+ * its JSON, `$data`, `$id` and `$type` with its own.
+ */
+export class EventStreamElement extends HTMLElement {
+  static observedAttributes = ["src", "state"];
+  /** @type {Stream | null} */
+  #stream = null;
+  #key = "";
+  #shown = "idle";
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #trouble;
+
+  constructor() {
+    super();
+    this.addEventListener("click", ({ target }) => {
+      if (!(target instanceof Element)) return;
+      if (target.closest("[data-sse-start]")) this.start();
+      if (target.closest("[data-sse-stop]")) this.stop();
+    });
+  }
+
+  get stream() {
+    return this.#stream;
+  }
+
+  connectedCallback() {
+    const output = this.#output();
+    if (!output.role) output.role = this.#modes.has("replace") ? "status" : "log";
+    this.#show(this.#shown);
+    if (this.hasAttribute("autostart") && !this.#stream) this.start();
+  }
+
+  disconnectedCallback() {
+    // One that is moved is back by then.
+    setTimeout(() => {
+      if (!this.isConnected) this.#close();
+    });
+  }
+
+  /** @param {string} name @param {string | null} before @param {string | null} now */
+  attributeChangedCallback(name, before, now) {
+    if (name === "state") {
+      if (now !== this.#shown) this.setAttribute("state", this.#shown); // a page that was morphed lost it
+    } else if (before !== null && this.#stream && keyOf(now ?? "") !== this.#key) {
+      const wasRunning = this.#isRunning;
+      this.#close();
+      this.removeAttribute("cursor"); // the other stream's
+      if (wasRunning) this.start();
+    }
+  }
+
+  start() {
+    this.#stream ??= this.#connect();
+    this.#stream.start();
+  }
+
+  stop() {
+    this.#stream?.stop();
+  }
+
+  get #isRunning() {
+    return ["connecting", "open", "retrying", "stale"].includes(this.#stream?.state ?? "idle");
+  }
+
+  get #modes() {
+    return new Set((this.getAttribute("mode") ?? "append").split(/\s+/));
+  }
+
+  #connect() {
+    const src = this.getAttribute("src") ?? "";
+    this.#key = keyOf(src);
+    const share = this.getAttribute("share");
+    const stream = connect(src, {
+      cursor: this.getAttribute("cursor") ?? "",
+      persist: this.hasAttribute("persist"),
+      share: share === null ? undefined : share === "false" ? false : share || true,
+      transport: this.getAttribute("transport") === "eventsource" ? "eventsource" : "fetch",
+      withCredentials: this.hasAttribute("with-credentials"),
+      autostart: false,
+    });
+    for (const type of (this.getAttribute("event") ?? "message").split(/[\s,]+/)) stream.on(type, (event) => this.#take(event));
+    stream.on("state", (event) => this.#tell(/** @type {State} */ (event.data), event));
+    return stream;
+  }
+
+  #close() {
+    this.#stream?.stop();
+    this.#stream = null;
+  }
+
+  // The state.
+
+  /** @param {State} state @param {StreamEvent} event */
+  #tell(state, event) {
+    this.dispatchEvent(new CustomEvent("serversent:state", { detail: event, bubbles: true }));
+    const isTrouble = this.#isRunning && state !== "open" && this.#shown !== "idle" && this.#shown !== "closed";
+    if (!isTrouble) {
+      this.#show(state);
+    } else {
+      this.#trouble ??= setTimeout(() => this.#show(this.#stream?.state ?? "idle"), TROUBLE_MILLISECONDS);
+    }
+  }
+
+  /** @param {string} state */
+  #show(state) {
+    clearTimeout(this.#trouble);
+    this.#trouble = undefined;
+    this.#shown = state;
+    this.setAttribute("state", state);
+    this.#output().ariaBusy = `${this.#isRunning && state !== "open"}`;
+    for (const element of this.querySelectorAll("[data-sse-state]")) {
+      if (!element.role) element.role = "status";
+      element.textContent = element.getAttribute(`data-${state}`) ?? state;
+    }
+    this.#enable("[data-sse-stop]", this.#isRunning, "[data-sse-start]");
+    this.#enable("[data-sse-start]", !this.#isRunning, "[data-sse-stop]");
+  }
+
+  /** Who presses a button that is then of no use finds the focus on the other. */
+  /** @param {string} which @param {boolean} isEnabled @param {string} other */
+  #enable(which, isEnabled, other) {
+    for (const button of /** @type {NodeListOf<HTMLButtonElement>} */ (this.querySelectorAll(which))) {
+      const hadFocus = button === document.activeElement;
+      button.disabled = !isEnabled;
+      if (isEnabled || !hadFocus) continue;
+      const next = /** @type {HTMLButtonElement | null} */ (this.querySelector(other));
+      if (next) {
+        next.disabled = false;
+        next.focus();
+      }
+    }
+  }
+
+  // The events.
+
+  /** @returns {Element} */
+  #output() {
+    const selector = this.getAttribute("target");
+    const found = (selector && document.querySelector(selector)) || this.querySelector("[data-sse-output]");
+    if (found) return found;
+    const made = document.createElement("div");
+    made.dataset.sseOutput = "";
+    this.append(made);
+    return made;
+  }
+
+  /** @param {StreamEvent} event */
+  #take(event) {
+    if (this.#stream?.cursor) this.setAttribute("cursor", this.#stream.cursor); // a copy of the page goes on from here
+    const shows = this.dispatchEvent(new CustomEvent("serversent:event", { detail: event, bubbles: true, cancelable: true }));
+    if (!shows) return;
+    const output = this.#output();
+    const modes = this.#modes;
+    const isAtEnd = output.scrollHeight - output.scrollTop - output.clientHeight < 5;
+    const node = this.#node(event, output, modes);
+    if (modes.has("prepend")) output.prepend(node);
+    else if (modes.has("replace") || (modes.has("html") && modes.size === 1)) output.replaceChildren(node);
+    else output.append(node);
+    const limit = Number(this.getAttribute("limit") ?? Infinity);
+    while (output.childElementCount > limit) output[modes.has("prepend") ? "lastElementChild" : "firstElementChild"]?.remove();
+    if (isAtEnd && !modes.has("prepend")) output.scrollTop = output.scrollHeight;
+  }
+
+  /** @param {StreamEvent} event @param {Element} output @param {Set<string>} modes @returns {Node} */
+  #node(event, output, modes) {
+    const template = /** @type {HTMLTemplateElement | null} */ (this.querySelector("template"));
+    if (template) return filled(template, event);
+    if (modes.has("html")) {
+      const parsed = document.createElement("template");
+      parsed.innerHTML = event.data; // asked for, of the page's own server
+      return parsed.content;
+    }
+    if (modes.has("replace")) return document.createTextNode(event.data);
+    const line = document.createElement(/^(OL|UL|MENU)$/.test(output.tagName) ? "li" : "div");
+    line.textContent = event.data;
+    return line;
+  }
+}
+
+/** @param {HTMLTemplateElement} template @param {StreamEvent} event */
+function filled(template, event) {
+  const copy = /** @type {DocumentFragment} */ (template.content.cloneNode(true));
+  /** @type {Record<string, unknown>} */
+  let values = {};
+  try {
+    values = Object(event.json());
+  } catch {
+    // Text, for $data.
+  }
+  const all = { ...values, $data: event.data, $id: event.id, $type: event.type };
+  for (const element of copy.querySelectorAll("[data-sse-text]")) {
+    const value = all[/** @type {keyof typeof all} */ (element.getAttribute("data-sse-text") || "$data")];
+    element.textContent = typeof value === "object" ? JSON.stringify(value) : `${value ?? ""}`;
+  }
+  return copy;
+}
+
+if (!customElements.get("event-stream")) customElements.define("event-stream", EventStreamElement);

@@ -1,0 +1,104 @@
+"""Views for the browser client's tests: a page with it, and answers of every kind, in an order that a test sets."""
+
+import asyncio
+import time
+from collections import defaultdict
+
+from django.contrib.auth.decorators import login_not_required
+from django.db.transaction import non_atomic_requests
+from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
+from django.shortcuts import render
+from django.templatetags.static import static
+from django.views.decorators.csrf import csrf_exempt
+
+from serversent import channel_stream, send_event
+from serversent.open_connections import open_connections
+
+asked: dict[str, list[dict[str, object]]] = defaultdict(list)
+
+
+@login_not_required
+def client(request):
+    """A page with the client; ``?without`` the tag that loads it."""
+    context = {"script": static("serversent/serversent.js"), "without": "without" in request.GET}
+    return render(request, "client.html", context)
+
+
+@csrf_exempt
+@non_atomic_requests
+@login_not_required
+async def answer(request, name):
+    """Give the next answer of ``?plan=``, and the last one again and again. ``/asked/`` tells when each was given."""
+    given = asked[name]
+    given.append(
+        {
+            "at": time.time(),
+            "method": request.method,
+            "cursor": request.headers.get("Last-Event-ID", ""),
+            "query": request.GET.get("lastEventId", ""),
+            "header": request.headers.get("X-Test", ""),
+            "body": request.body.decode(),
+        }
+    )
+    plan = request.GET["plan"].split(",")
+    step, _, detail = plan[min(len(given), len(plan)) - 1].partition(":")
+    match step:
+        case "frames":  # as they are, and then nothing for a long time
+            return StreamingHttpResponse(_frames(detail, 60), content_type="text/event-stream; charset=utf-8")
+        case "cut":  # as they are, and then the end of the body
+            return StreamingHttpResponse(_frames(detail, 0), content_type="text/event-stream")
+        case "type":
+            return HttpResponse("data: one\n\n", content_type=detail)
+        case "late":  # no answer for so many seconds
+            await asyncio.sleep(float(detail))
+            return StreamingHttpResponse(_frames("data: late\\n\\n", 60), content_type="text/event-stream")
+    status, _, wait = step.partition("+")
+    response = HttpResponse(f"the answer {status}", status=int(status))
+    if wait:
+        response.headers["Retry-After"] = wait
+    if detail:
+        response.headers["Location"] = detail
+    return response
+
+
+async def _frames(text, seconds):
+    for part in text.replace("\\n", "\n").split("|"):
+        yield part
+    await asyncio.sleep(seconds)
+
+
+@non_atomic_requests
+@login_not_required
+async def what_was_asked(request, name):
+    return JsonResponse(asked[name], safe=False)
+
+
+@non_atomic_requests
+@login_not_required
+async def connections(request):
+    """Count the open connections of a channel."""
+    channel = request.GET["channel"]
+    return JsonResponse(sum(channel in connection.channels for connection in open_connections()), safe=False)
+
+
+@login_not_required
+def between(request):
+    """A page whose events come between its queries and its stream."""
+    channel = request.GET["channel"]
+    shown = request.GET.get("shown", "nothing")  # what its queries found
+    for number in range(3):
+        send_event(channel, f"while it is rendered {number}")
+    return render(request, "between.html", {"channel": channel, "shown": shown})
+
+
+@channel_stream
+def mine(request):
+    """The channel of who is logged in."""
+    if not request.user.is_authenticated:
+        return HttpResponse("Log in.", status=401)
+    return f"user-{request.user.pk}"
+
+
+@login_not_required
+def page_of(request, name):
+    return render(request, name)
