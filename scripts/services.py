@@ -14,6 +14,9 @@ PACKAGES = {
     "nginx-light": "nginx",
     "libnginx-mod-nchan": "/usr/lib/nginx/modules/ngx_nchan_module.so",  # a peer in `make bench`
     "chromium": "chromium",
+    "firefox-esr": "firefox-esr",
+    "webkit2gtk-driver": "WebKitWebDriver",
+    "xvfb": "Xvfb",  # WebKitGTK wants a display
     "fonts-noto-color-emoji": "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf",
     "curl": "curl",
     "iproute2": "ip",  # a network of its own, that swallows what it is sent
@@ -24,8 +27,8 @@ PACKAGES = {
     "pgbouncer": "pgbouncer",
 }
 
-# Clients from npm, at the versions and hashes of the lock file.
-NODE_FOLDER = Path(__file__).resolve().parent.parent / "tests" / "node"
+# What is from npm is there at the versions and hashes of the lock file.
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def main() -> int:
@@ -53,10 +56,11 @@ def install_packages() -> int:
 
 
 def install_node_modules() -> int:
-    if (NODE_FOLDER / "node_modules").exists():
+    installed, wanted = ROOT / "node_modules" / ".package-lock.json", ROOT / "package-lock.json"
+    if installed.exists() and installed.stat().st_mtime >= wanted.stat().st_mtime:
         return 0
-    print("Installing what the tests take from npm", flush=True)
-    return subprocess.run(["npm", "ci", "--silent", "--ignore-scripts"], cwd=NODE_FOLDER, check=False).returncode
+    print("Installing what is from npm", flush=True)
+    return subprocess.run(["npm", "ci", "--silent", "--ignore-scripts"], cwd=ROOT, check=False).returncode
 
 
 def is_there(program: str) -> bool:

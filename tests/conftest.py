@@ -21,7 +21,9 @@ SERVICES = {
     "chromium": "chromium",
     "pgbouncer": "pgbouncer",
     "ip": "ip",
-    "npm": str(processes.ROOT / "tests/node/node_modules"),
+    "firefox": "firefox-esr",
+    "webkit": "WebKitWebDriver",
+    "npm": str(processes.ROOT / "node_modules"),
 }
 
 BROKERS = [

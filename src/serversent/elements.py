@@ -9,12 +9,11 @@ from django.forms.utils import flatatt
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.templatetags.static import static
-from django.utils.crypto import salted_hmac
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from .cursors import Cursor
-from .identity import user_of
+from .identity import page_user, user_of
 from .page import page_cursor
 from .signed import sse_url
 
@@ -34,7 +33,7 @@ def script_element(request: HttpRequest | None) -> SafeString:
         "src": static(f"serversent/serversent{'' if settings.DEBUG else '.min'}.js"),
     }
     if request is not None:
-        attributes["data-serversent-user"] = salted_hmac("serversent.user", user_of(request)).hexdigest()[:16]
+        attributes["data-serversent-user"] = page_user(user_of(request))
         if nonce := _nonce(request):
             attributes["nonce"] = nonce
     return format_html("<script{}></script>", flatatt(attributes))

@@ -12,7 +12,8 @@ from .conf import setting
 from .connection import Connection
 from .drain import drain_on_stop
 from .driver import Driver
-from .identity import Identity, identity_of
+from .errors import StreamRefused
+from .identity import Identity, identity_of, is_for_another
 from .open_connections import Place, open_connections
 from .response import EventStreamResponse
 from .servers import Message, Receive, Send, may_receive_again
@@ -90,6 +91,8 @@ class Handoff:
     def take_place(self, request: HttpRequest, signed: Identity | None) -> None:
         """Take a place for a stream. Raises ``StreamRefused``."""
         self.identity = signed or identity_of(request, self._since)
+        if is_for_another(request, self.identity.user):
+            raise StreamRefused(401, "This page is another user's. Reload it.")
         if not self._closed:
             self._places = self.connections.take_place(self.identity)
 

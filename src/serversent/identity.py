@@ -8,13 +8,24 @@ from typing import Any
 
 from django.contrib.sessions.backends.signed_cookies import SessionStore as SignedCookies
 from django.http import HttpRequest
+from django.utils.crypto import salted_hmac
 from django.utils.functional import LazyObject, empty
 from django.utils.module_loading import import_string
 
 from .conf import setting
 from .cursors import Cursor
 
-__all__ = ["NOBODY", "Identity", "identity_of", "new_session_id", "session_ids", "user_id", "user_of"]
+__all__ = [
+    "NOBODY",
+    "Identity",
+    "identity_of",
+    "is_for_another",
+    "new_session_id",
+    "page_user",
+    "session_ids",
+    "user_id",
+    "user_of",
+]
 
 _SESSION_KEY = "_serversent"
 
@@ -63,6 +74,17 @@ def user_of(request: HttpRequest) -> str:
     """Return the primary key of the request's user as text, and ask for it if nobody has; nothing for anonymous ones."""
     found = getattr(request, "_acached_user", None) or getattr(request, "user", None)
     return "" if found is None else user_id(found)
+
+
+def page_user(user: str) -> str:
+    """Return what stands for a user, by the primary key, in a page of theirs. It tells nothing about them."""
+    return salted_hmac("serversent.user", user).hexdigest()[:16]
+
+
+def is_for_another(request: HttpRequest, user: str) -> bool:
+    """Whether a stream of this user is asked for by a page that was rendered for another."""
+    said = request.META.get("HTTP_SERVERSENT_USER")
+    return bool(said and user and said != page_user(user))
 
 
 def _known_user(request: HttpRequest) -> str:

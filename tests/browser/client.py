@@ -53,6 +53,11 @@ class Listening:
     def stop(self) -> None:
         self._get("stream.stop()")
 
+    @property
+    def reads(self) -> bool:
+        """Whether this page has a connection."""
+        return self._page.evaluate("responses.size") > 0
+
     def wait_state(self, state: str, seconds: float = 20) -> None:
         wait_for(lambda: self.state == state, f"the state {state}", seconds)
 

@@ -9,15 +9,7 @@ from playwright.sync_api import sync_playwright
 from tests import processes
 from tests.waiting import DEADLINE_SECONDS
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+from .remote import CHROMIUM_FLAGS
 
 
 # Playwright's sync API keeps an event loop running in this thread, so it must be gone before an async test of another
@@ -25,7 +17,7 @@ FLAGS = [
 @pytest.fixture(scope="module")
 def chromium():
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=processes.find_program("chromium"), args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=processes.find_program("chromium"), args=CHROMIUM_FLAGS)
         yield browser
         browser.close()
 

@@ -3,7 +3,6 @@
 import json
 import random
 import re
-from urllib.parse import quote
 
 import pytest
 
@@ -12,6 +11,7 @@ from tests.relay import relay
 from tests.waiting import wait_for
 
 from .client import listen, open_client
+from .tabs import APPLICATION, send
 
 pytestmark = pytest.mark.service("chromium")
 
@@ -25,8 +25,7 @@ def server(server_folder, sqlite_file):
         "TEST_SERVERSENT": '{"RETRY_MILLISECONDS": 500, "HEARTBEAT_SECONDS": 1}',
         "TEST_DEBUG": "1",
     }
-    application = "tests.project.static_asgi:application"
-    with serve("uvicorn-httptools", server_folder, application=application, environment=environment) as server:
+    with serve("uvicorn-httptools", server_folder, application=APPLICATION, environment=environment) as server:
         yield server
 
 
@@ -40,11 +39,6 @@ def client(page, server):
 def name():
     """A name that no other test has: of a channel, or of a plan."""
     return f"n{random.randrange(10**9)}"
-
-
-def send(server, channel, *data):
-    for each in data:
-        assert server.get(f"/send/?channel={channel}&data={quote(each)}").status == 200
 
 
 def asked(server, name):

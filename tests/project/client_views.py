@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import defaultdict
 
+from django.contrib.auth import get_user_model
 from django.contrib.auth.decorators import login_not_required
 from django.db.transaction import non_atomic_requests
 from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
@@ -97,6 +98,11 @@ def mine(request):
     if not request.user.is_authenticated:
         return HttpResponse("Log in.", status=401)
     return f"user-{request.user.pk}"
+
+
+@login_not_required
+def users(request):
+    return JsonResponse([[user.username, user.pk] for user in get_user_model().objects.all()], safe=False)
 
 
 @login_not_required

@@ -59,5 +59,6 @@ urlpatterns = [
     path("connections/", client_views.connections),
     path("between/", client_views.between),
     path("mine/", client_views.mine),
+    path("users/", client_views.users),
     path("page/<str:name>/", client_views.page_of),
 ]

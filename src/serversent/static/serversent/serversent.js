@@ -196,6 +196,12 @@ function reached(here, there) {
   return !!mine && !!theirs && mine.epoch === theirs.epoch && mine.offset >= theirs.offset;
 }
 
+/** Whom the page is for, as `{% sse_script %}` says; "" if it does not. */
+function pageUser() {
+  const script = /** @type {HTMLElement | null} */ (document.querySelector("script[data-serversent-user]"));
+  return script?.dataset.serversentUser ?? "";
+}
+
 /** @param {string} text */
 const warn = (text) => console.warn(`serversent: ${text}`);
 
@@ -231,6 +237,7 @@ class Connection {
   #answered = false;
   #received = false;
   #heard = 0; // the wall clock's: the others stand still while the machine sleeps
+  #pause = 0; // the silence before that
   #heartbeat = 0; // milliseconds; 0: none is known of
   #waitsUntil = 0; // earlier than this nothing that happens here may end a wait
   /** @type {(() => void) | null} */
@@ -322,6 +329,8 @@ class Connection {
     const sent = new Headers(typeof headers === "function" ? await headers() : headers);
     if (!sent.has("Accept")) sent.set("Accept", "text/event-stream");
     if (this.cursor) sent.set("Last-Event-ID", this.cursor);
+    // Who has logged in meanwhile, in another tab, is not who this page is for.
+    if (pageUser() && new URL(this.#url).origin === location.origin) sent.set("Serversent-User", pageUser());
     const credentials = withCredentials ? "include" : "same-origin";
     return fetch(this.#url, { method, body, headers: sent, credentials, cache: "no-store", signal });
   }
@@ -363,11 +372,11 @@ class Connection {
     let ended = null;
     const parser = new Parser(
       {
-        id: (id) => this.#move(id),
+        id: (id) => run === this.#run && this.#move(id),
         retry: (milliseconds) => {
           this.#retry = Math.max(1, milliseconds);
         },
-        comment: (text) => this.#comment(text),
+        comment: (text) => run === this.#run && this.#comment(text),
         event: (event) => {
           if (ended || run !== this.#run) return;
           if (event.type === "end") ended = ENDED;
@@ -384,11 +393,11 @@ class Connection {
       if (done) break;
       const text = decoder.decode(value, { stream: true });
       this.#received = true;
-      parser.feed(text);
       this.#hear();
       if (this.#state === "stale") this.#say("open");
+      parser.feed(text);
+      if (run !== this.#run) return { why: "stopped" }; // by a listener
       if (ended) return ended;
-      if (run !== this.#run) return { why: "stopped" };
     }
     if (this.#once) return { over: "closed", why: "the answer is complete" };
     return { why: "the server closed the connection" };
@@ -413,10 +422,11 @@ class Connection {
     const opening = /^stream( of channels)?, heartbeat (\d+(?:\.\d+)?) s$/.exec(text);
     if (opening) {
       this.#heartbeat = Number(opening[2]) * 1000;
+      this.#hear();
       this.#know(!!opening[1]);
     } else if (/^hb\b/.test(text)) {
       // Of a stream that did not say how often: the pause before the first is at least that long.
-      this.#heartbeat ||= Math.max(DEFAULT_HEARTBEAT_MILLISECONDS, Date.now() - this.#heard);
+      this.#heartbeat ||= Math.max(DEFAULT_HEARTBEAT_MILLISECONDS, this.#pause);
       const cursor = text.slice(3);
       if (position(cursor)) {
         this.#know(true);
@@ -435,7 +445,9 @@ class Connection {
   // The watchdog.
 
   #hear() {
-    this.#heard = Date.now();
+    const now = Date.now();
+    this.#pause = now - this.#heard;
+    this.#heard = now;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(this.#watch, this.#limits()[0]);
   }
@@ -603,8 +615,9 @@ class Party {
     clearInterval(this.#timer);
     this.#channel.close();
     this.#request?.abort();
-    // What was the last to be said has to be heard before another follows.
-    if (this.#release) setTimeout(this.#release, this.#wasOver ? LAST_WORD_MILLISECONDS : 0);
+    // What was the last to be said has to be heard before another follows. A page that is frozen has no timers.
+    if (this.#wasOver) setTimeout(() => this.#release?.(), LAST_WORD_MILLISECONDS);
+    else this.#release?.();
     this.#own.close();
   }
 
@@ -783,8 +796,7 @@ function circle({ share, transport, method, body, headers }) {
   if (share === false || transport === "eventsource" || body || (method ?? "GET").toUpperCase() !== "GET") return null;
   if (typeof share === "string") return { name: share, forced: true };
   if (typeof headers === "function") return null;
-  const script = /** @type {HTMLElement | null} */ (document.querySelector("script[data-serversent-user]"));
-  return { name: script?.dataset.serversentUser ?? (share ? "everybody" : ""), forced: !!share };
+  return { name: pageUser() || (share ? "everybody" : ""), forced: !!share };
 }
 
 /**

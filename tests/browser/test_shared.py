@@ -1,0 +1,302 @@
+"""Tabs that share a connection, in Chromium: opened, closed, frozen, blocked, and of two accounts."""
+
+import random
+import time
+
+import pytest
+
+from tests.processes import serve
+from tests.waiting import wait_for
+
+from .client import listen, open_client
+from .remote import chromium as real_chromium
+from .tabs import APPLICATION, Publisher, check_all, connections, listen_all, send, wait_for_one
+
+pytestmark = pytest.mark.service("chromium")
+
+
+@pytest.fixture(scope="module")
+def environment(sqlite_file):
+    return {
+        "TEST_SQLITE": sqlite_file,
+        "TEST_SERVERSENT": '{"RETRY_MILLISECONDS": 500, "HEARTBEAT_SECONDS": 2}',
+        "TEST_DEBUG": "1",
+    }
+
+
+@pytest.fixture(scope="module")
+def server(server_folder, environment):
+    with serve("uvicorn-httptools", server_folder, application=APPLICATION, environment=environment) as server:
+        yield server
+
+
+@pytest.fixture
+def name():
+    return f"n{random.randrange(10**9)}"
+
+
+@pytest.fixture
+def tabs(page):
+    """Return a function that opens more tabs of one browser."""
+
+    def open_tabs(count, url, path="/client/"):
+        opened = [page.context.new_page() for _ in range(count)]
+        for tab in opened:
+            open_client(tab, url, path)
+        return opened
+
+    return open_tabs
+
+
+def test_twelve_tabs_have_one_connection_and_the_site_still_answers(server, tabs, name):
+    opened = tabs(12, server.url)
+    listening = listen_all(opened, f"/channels/?channel={name}")
+    wait_for_one(server, name)
+    assert sum(it.reads for it in listening) == 1
+    send(server, name, "a", "b")
+    for it in listening:
+        it.wait_data(["a", "b"])
+        assert it.cursor == it.events[-1][2]
+    began = time.monotonic()
+    for tab in opened:  # six connections to a host are all that a browser has
+        assert tab.evaluate("fetch('/client/').then(answer => answer.status)") == 200
+    assert time.monotonic() - began < 10
+
+
+def test_a_tab_that_comes_later_misses_nothing_and_has_its_initial_state(server, tabs, name):
+    first, second, third = tabs(3, server.url)
+    url = f"/channels/?channel={name}&state=1"
+    one = listen(first, url)
+    one.wait_data(['{"state": 1}'])
+    cursor = one.cursor
+    send(server, name, "a", "b")
+    one.wait_data(['{"state": 1}', "a", "b"])
+    two = listen(second, url)  # no cursor: it begins with a state of its own
+    two.wait_data(['{"state": 1}'])
+    three = listen(third, url, cursor=cursor)  # from before what the others have seen
+    three.wait_data(["a", "b"])
+    wait_for_one(server, name)
+    send(server, name, "c")
+    one.wait_data(['{"state": 1}', "a", "b", "c"])
+    two.wait_data(['{"state": 1}', "c"])
+    three.wait_data(["a", "b", "c"])
+
+
+def test_a_page_that_is_newer_than_what_the_leader_has_seen_repeats_nothing(server, tabs, name):
+    first, second = tabs(2, server.url)
+    one = listen(first, f"/channels/?channel={name}")
+    wait_for(lambda: one.own == ["ready"], "ready")
+    first.evaluate("() => { BroadcastChannel.prototype.postMessage = () => {}; }")  # its word is late
+    send(server, name, "a")
+    one.wait_data(["a"])
+    two = listen(second, f"/channels/?channel={name}", cursor=one.cursor)
+    two.wait_state("open")
+    send(server, name, "b")
+    two.wait_data(["b"])
+
+
+def test_a_lost_word_of_the_leader_is_read_from_the_server(server, tabs, name):
+    first, second = tabs(2, server.url)
+    one, two = listen_all([first, second], f"/channels/?channel={name}")
+    wait_for_one(server, name)
+    leader, follower = (one, two) if one.reads else (two, one)
+    page = first if leader is one else second
+    page.evaluate(
+        """
+        () => {
+          const post = BroadcastChannel.prototype.postMessage;
+          BroadcastChannel.prototype.postMessage = function (said) { if (said.event?.data !== "b") post.call(this, said); };
+        }
+        """
+    )
+    send(server, name, "a", "b", "c")
+    leader.wait_data(["a", "b", "c"])
+    follower.wait_data(["a", "b", "c"])
+    wait_for_one(server, name)
+
+
+def test_the_leader_is_closed(server, tabs, name):
+    listening = list(zip(opened := tabs(4, server.url), listen_all(opened, f"/channels/?channel={name}"), strict=True))
+    wait_for_one(server, name)
+    with Publisher(server, name) as publisher:
+        publisher.wait_more()
+        took = []
+        while len(listening) > 1:
+            (leader,) = [pair for pair in listening if pair[1].reads]
+            listening.remove(leader)
+            leader[0].close()
+            began = time.monotonic()
+            wait_for(lambda: any(it.reads for _, it in listening), "another that reads")
+            took.append(time.monotonic() - began)
+            publisher.wait_more()
+    check_all([it for _, it in listening], publisher.sent)
+    assert max(took) < 10  # the target is 1 s
+    wait_for_one(server, name)
+
+
+FREEZE = "void setTimeout(() => { const end = Date.now() + 9000; while (Date.now() < end); })"
+
+
+@pytest.mark.parametrize("how", ["frozen", "blocked"])
+def test_the_leader_is_frozen(server, name, how):
+    with real_chromium() as browser:
+        opened = [browser.open("about:blank") for _ in range(3)]
+        for tab in opened:
+            open_client(tab, server.url)
+        listening = listen_all(opened, f"/channels/?channel={name}")
+        wait_for_one(server, name)
+        with Publisher(server, name) as publisher:
+            publisher.wait_more()
+            (leader,) = [number for number, it in enumerate(listening) if it.reads]
+            others = [it for it in listening if it is not listening[leader]]
+            opened[leader - 1].bring_to_front()  # who is looked at is not frozen
+            began = time.monotonic()
+            if how == "frozen":
+                opened[leader].send("Page.setWebLifecycleState", state="frozen")
+            else:  # without a word to anybody
+                opened[leader].evaluate(FREEZE)
+            wait_for(lambda: any(it.reads for it in others), "another that reads")
+            took = time.monotonic() - began
+            count = publisher.wait_more()
+            for it in others:
+                wait_for(lambda it=it: int(it.data[-1]) > count, "its events")
+            if how == "frozen":
+                opened[leader].send("Page.setWebLifecycleState", state="active")
+        check_all(listening, publisher.sent)
+        assert took < 50  # the target is 5 s
+        wait_for_one(server, name)
+
+
+def test_one_stops_and_the_others_go_on(server, tabs, name):
+    one, two = listen_all(tabs(2, server.url), f"/channels/?channel={name}")
+    wait_for_one(server, name)
+    leader, other = (one, two) if one.reads else (two, one)
+    leader.stop()
+    assert leader.state == "closed"
+    wait_for(lambda: other.reads, "the other's connection")
+    send(server, name, "a")
+    other.wait_data(["a"])
+    leader.start()
+    leader.wait_data(["a"])
+    wait_for_one(server, name)
+    assert leader.own == other.own == ["ready"]
+
+
+def test_a_channel_that_is_closed_is_closed_in_all_tabs(server, tabs, name):
+    listening = listen_all(tabs(4, server.url), f"/channels/?channel={name}")
+    wait_for_one(server, name)
+    assert server.get(f"/close/?channel={name}").status == 200
+    for it in listening:
+        it.wait_state("closed")
+        assert it.own == ["ready", "end"]
+
+
+def log_in(page, server, user):
+    page.goto(f"{server.url}/login/?user={user}")
+
+
+def test_logging_out_in_one_tab_closes_all(server, tabs, page):
+    log_in(page, server, "ada")
+    opened = tabs(4, server.url)
+    listening = listen_all(opened, "/mine/")
+    wait_for(lambda: sum(it.reads for it in listening) == 1, "one connection")
+    page.goto(f"{server.url}/logout/")
+    for it in listening:
+        it.wait_state("unauthorized")
+        assert it.own[-2:] == ["error", "onUnauthorized"]
+
+
+def test_two_accounts_never_mix(server, tabs, page):
+    log_in(page, server, "ada")
+    (ada,) = tabs(1, server.url)
+    adas = listen(ada, "/mine/")
+    adas.wait_state("open")
+    # Grace logs in before Ada's page comes back, with the cookie that is Grace's then.
+    ada.route("**/mine/", lambda route: (page.wait_for_timeout(1500), route.continue_()))
+    page.goto(f"{server.url}/logout/")
+    log_in(page, server, "grace")
+    (grace,) = tabs(1, server.url)
+    graces = listen(grace, "/mine/")
+    graces.wait_state("open")
+    users = dict(page.evaluate("fetch('/users/').then(answer => answer.json())"))
+    send(server, f"user-{users['grace']}", "for grace")
+    graces.wait_data(["for grace"])
+    send(server, f"user-{users['ada']}", "for ada")
+    adas.wait_state("unauthorized")
+    assert "for grace" not in adas.data
+    assert graces.data == ["for grace"]
+
+
+def test_without_a_secure_context_each_tab_has_its_own(chromium, server, name):
+    """A name that is not this machine's, to the browser."""
+    context = chromium.new_context()
+    opened = [context.new_page() for _ in range(3)]
+    url = server.url.replace("127.0.0.1", "elsewhere.test")
+    for tab in opened:
+        open_client(tab, url)
+    assert opened[0].evaluate("[isSecureContext, typeof navigator.locks]") == [False, "undefined"]
+    listening = listen_all(opened, f"/channels/?channel={name}")
+    wait_for(lambda: connections(server, name) == 3, "three connections")
+    more = listen(opened[0], f"/channels/?channel={name}", "more")  # within a page they still share
+    more.wait_state("open")
+    wait_for(lambda: connections(server, name) == 3, "three connections")
+    send(server, name, "a")
+    for it in [*listening, more]:
+        it.wait_data(["a"])
+    context.close()
+
+
+def test_without_the_tag_pages_do_not_share(server, tabs, name):
+    listening = listen_all(tabs(2, server.url, "/client/?without"), f"/channels/?channel={name}")
+    wait_for(lambda: connections(server, name) == 2, "two connections")
+    assert all(it.reads for it in listening)
+
+
+def test_streams_without_cursors_are_not_shared_unless_asked_for(server, tabs):
+    one, two = tabs(2, server.url)
+    first, second = listen_all([one, two], "/async/")
+    for it in (first, second):
+        wait_for(lambda it=it: it.data[:2] == ['{"number": 0}', '{"number": 1}'], "its own beginning")
+    assert first.reads
+    assert second.reads
+    for it in (first, second):
+        it.stop()
+    first = listen(one, "/async/", share=True)
+    wait_for(lambda: len(first.data) > 5, "events")
+    second = listen(two, "/async/", share=True)
+    wait_for(lambda: len(second.data) > 5, "events")
+    assert not second.reads
+    assert second.data[0] != '{"number": 0}'
+
+
+def test_pages_with_addresses_of_their_own_signature_share(server, tabs, name):
+    one, two = tabs(2, server.url)
+    urls = [
+        tab.evaluate(f"fetch('/url/?channel={name}&expires={60 + number}').then(answer => answer.text())")
+        for number, tab in enumerate((one, two))
+    ]
+    assert urls[0] != urls[1]
+    first, second = listen(one, urls[0]), listen(two, urls[1])
+    first.wait_state("open")
+    second.wait_state("open")
+    wait_for_one(server, name)
+    send(server, name, "a")
+    first.wait_data(["a"])
+    second.wait_data(["a"])
+
+
+def test_an_address_that_has_expired_does_not_end_the_others(server, tabs, name):
+    one, two = tabs(2, server.url)
+    short, long = [
+        one.evaluate(f"fetch('/url/?channel={name}&expires={seconds}').then(answer => answer.text())")
+        for seconds in (3, 60)
+    ]
+    first = listen(one, short)
+    first.wait_state("open")
+    second = listen(two, long)
+    second.wait_state("open")
+    wait_for_one(server, name)
+    first.wait_state("closed")
+    wait_for(lambda: second.reads and second.state == "open", "the other's connection")
+    send(server, name, "a")
+    second.wait_data(["a"])
