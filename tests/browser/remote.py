@@ -62,7 +62,8 @@ class _Protocol:
 @contextlib.contextmanager
 def _browser(program: str, *arguments: str, says: str) -> Iterator[str]:
     """Start a browser, headless, with a profile of its own; yields the address that it says it listens on."""
-    with tempfile.TemporaryDirectory(prefix="serversent-browser-") as folder:
+    # Its last process may still write.
+    with tempfile.TemporaryDirectory(prefix="serversent-browser-", ignore_cleanup_errors=True) as folder:
         log = Path(folder) / "log"
         command = [str(find_program(program)), *(part.format(folder=folder) for part in arguments)]
         with log.open("wb") as output:

@@ -464,8 +464,9 @@ class Connection {
     const [late, dead] = this.#limits();
     if (quiet >= dead) return this.#attempt?.abort();
     if (quiet >= late && this.#state !== "stale") {
-      const [what, where] = this.#received ? ["no sign of life", ""] : ["not a byte", ". A proxy that buffers does this: see `manage.py serversent doctor`, or switch proxy_buffering off"];
-      const why = `${what} for ${Math.round(quiet / 1000)} s from ${this.#url}${where}`;
+      const what = this.#received ? "no sign of life" : "not a byte";
+      const hint = this.#received ? "" : ". Does a proxy buffer or compress it? nginx: proxy_buffering off; gzip off";
+      const why = `${what} for ${Math.round(quiet / 1000)} s from ${this.#url}${hint}`;
       warn(why);
       this.#say("stale", why);
     }
