@@ -7,6 +7,7 @@ import sys
 import pytest
 from playwright.sync_api import expect
 
+from tests.processes import ROOT
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.service("chromium")
@@ -86,20 +87,20 @@ def test_the_board_is_shared(page, chromium, demo):
     other.context.close()
 
 
-def test_the_board_replays_what_was_missed(page, demo):
+def test_the_board_misses_nothing_while_the_line_is_cut(page, demo):
     page.goto(demo.url)
     board = card(page, "A shared board")
     expect(board.get_by_role("status")).to_have_text("connected")
-    board.get_by_role("button", name="Drop my connection").click()
-    expect(board.get_by_role("status")).to_contain_text("dropped after")
     notes = board.get_by_role("listitem")
     before = notes.count()
+    board.get_by_role("button", name="Cut the line").click()
+    expect(board.get_by_role("status")).to_have_text("reconnecting")
     for number in range(3):
         send_from_a_shell(demo, f"while away {number}")
-    expect(board.get_by_role("status")).to_have_text("connected", timeout=20_000)
+    expect(board.get_by_role("status")).to_have_text("connected", timeout=60_000)
     expect(notes).to_have_count(before + 3)
     texts = notes.all_inner_texts()[-3:]
-    assert [text.split(maxsplit=1)[1] for text in texts] == [f"while away {number} replayed" for number in range(3)]
+    assert [text.split(maxsplit=1)[1] for text in texts] == [f"while away {number}" for number in range(3)]
     ids = [int(text.split()[0].split("-")[1]) for text in texts]
     assert ids == sorted(set(ids))
 
@@ -110,12 +111,96 @@ def send_from_a_shell(demo, text):
     subprocess.run(command, check=True, timeout=60)
 
 
-def test_a_browser_without_eventsource_is_told(page, demo):
-    page.add_init_script("delete window.EventSource")
+def test_a_browser_that_cannot_is_told(chromium, demo):
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
     page.goto(demo.url)
     expect(page.get_by_role("alert")).to_have_text(SENTENCE)
-    for button in page.get_by_role("button").all():
-        expect(button).to_be_disabled()
+    for number in range(2):
+        expect(page.get_by_role("button", name="Start").nth(number)).to_be_disabled()
+    # The board's form is an ordinary one.
+    page.get_by_label("Your note").fill("without a script")
+    page.get_by_role("button", name="Send").click()
+    expect(page).to_have_url(f"{demo.url}/")
+    context.close()
+
+
+def test_a_browser_that_can_is_not(page, demo):
+    page.goto(demo.url)
+    page.wait_for_timeout(2500)
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_ten_tabs_have_one_connection(page, demo):
+    page.goto(demo.url)
+    section = card(page, "One connection for all tabs")
+    count = section.locator("[data-sse-output]")
+    expect(count).to_have_text("1")
+    section.get_by_role("button", name="Open 10 tabs").click()
+    expect(section.locator("#tabs-count")).to_have_text("11")
+    for number in range(10):
+        frame = page.frame_locator("iframe").nth(number)
+        expect(frame.locator("event-stream")).to_have_attribute("state", "open")
+    expect(count).to_have_text("1")
+    board = card(page, "A shared board")
+    board.get_by_label("Your note").fill("to all tabs")
+    board.get_by_role("button", name="Send").click()
+    for number in range(10):
+        expect(page.frame_locator("iframe").nth(number).locator("[data-sse-output] p").last).to_have_text("to all tabs")
+    section.get_by_role("button", name="Close them").click()
+    expect(section.locator("iframe")).to_have_count(0)
+    expect(count).to_have_text("1")
+
+
+def test_a_frozen_tab_loses_the_connection_to_another(page, chromium, demo):
+    page.goto(demo.url)
+    expect(card(page, "A shared board").get_by_role("status")).to_have_text("connected")
+    other = page.context.new_page()
+    other.goto(demo.url)
+    board = card(other, "A shared board")
+    expect(board.get_by_role("status")).to_have_text("connected")
+    page.evaluate("void setTimeout(() => document.querySelector('[data-freeze]').click())")
+    send_from_a_shell(demo, "while one is frozen")
+    expect(board.get_by_role("listitem").last).to_contain_text("while one is frozen")
+
+
+VIOLATIONS = """
+window.violations = [];
+addEventListener("securitypolicyviolation", (event) => violations.push(`${event.violatedDirective} ${event.blockedURI}`));
+"""
+
+
+def test_the_policy_of_the_page_reports_no_violation(page, demo):
+    page.add_init_script(VIOLATIONS)
+    page.goto(demo.url)
+    policy = page.evaluate("fetch('/').then(answer => answer.headers.get('Content-Security-Policy'))")
+    assert "script-src 'self';" in policy
+    page.get_by_role("button", name="Start").first.click()
+    page.get_by_role("button", name="Open 10 tabs").click()
+    board = card(page, "A shared board")
+    board.get_by_label("Your note").fill("<script>alert(1)</script><img src=x onerror=alert(1)>")
+    board.get_by_role("button", name="Send").click()
+    expect(board.get_by_role("listitem").last).to_contain_text("<script>alert(1)</script><img src=x onerror=alert(1)>")
+    expect(page.frame_locator("iframe").last.locator("event-stream")).to_have_attribute("state", "open")
+    assert page.evaluate("violations") == []
+    page.evaluate("document.body.append(Object.assign(document.createElement('style'), { textContent: 'p {}' }))")
+    wait_for(lambda: page.evaluate("violations"), "a violation of the test's own")
+
+
+@pytest.mark.service("npm")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(chromium, demo, scheme):
+    context = chromium.new_context(color_scheme=scheme, bypass_csp=True)
+    page = context.new_page()
+    page.goto(demo.url)
+    page.get_by_role("button", name="Start").first.click()
+    page.get_by_role("button", name="Open 10 tabs").click()
+    expect(page.frame_locator("iframe").last.locator("event-stream")).to_have_attribute("state", "open")
+    page.evaluate((ROOT / "node_modules/axe-core/axe.min.js").read_text())
+    found = page.evaluate("axe.run().then(({ violations, passes }) => [violations, passes.length])")
+    assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found[0]] == []
+    assert found[1] > 20
+    context.close()
 
 
 def test_the_line_for_a_terminal(page, demo):

@@ -23,6 +23,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "serversent.demo.middleware.content_security_policy",
 ]
 ROOT_URLCONF = "serversent.demo.urls"
 ASGI_APPLICATION = "serversent.demo.asgi.application"

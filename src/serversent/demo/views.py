@@ -3,16 +3,22 @@
 import asyncio
 import datetime
 import itertools
+import math
 import random
+import time
 from collections.abc import AsyncGenerator
 
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST
 
-from serversent import Subscription, channel_stream, event_stream
+from serversent import Subscription, channel_stream, end_streams, event_stream
+from serversent.open_connections import open_connections
 
 from .board import MAX_CHARACTERS, put_up, shell_command
+
+CUT_SECONDS = 5
+is_cut_until = 0.0
 
 EMOJIS = ["🚀", "🐎", "🌅", "🦾", "🍇"]
 
@@ -30,14 +36,20 @@ async def stream(request: HttpRequest) -> AsyncGenerator[str]:
 
 
 @event_stream
-async def time(request: HttpRequest) -> AsyncGenerator[str]:
+async def clock(request: HttpRequest) -> AsyncGenerator[str]:
     while True:
         yield f"The server time is: {datetime.datetime.now()}"
         await asyncio.sleep(1)
 
 
+def tab(request: HttpRequest) -> HttpResponse:
+    return render(request, "serversent_demo/tab.html")
+
+
 @channel_stream
-def board(request: HttpRequest) -> Subscription:
+def board(request: HttpRequest) -> Subscription | HttpResponse:
+    if (seconds := is_cut_until - time.monotonic()) > 0:
+        return HttpResponse(status=503, headers={"Retry-After": str(math.ceil(seconds))})
     return Subscription("board", start="oldest")
 
 
@@ -47,4 +59,29 @@ def add_note(request: HttpRequest) -> HttpResponse:
     if not text or len(text) > MAX_CHARACTERS:
         return HttpResponse(f"A note is 1 to {MAX_CHARACTERS} characters.", status=400, content_type="text/plain")
     put_up(text)
-    return HttpResponse(status=204)
+    return done(request)
+
+
+@require_POST
+def cut(request: HttpRequest) -> HttpResponse:
+    """End the board's streams, and refuse them for a while, as an outage does."""
+    global is_cut_until
+    is_cut_until = time.monotonic() + CUT_SECONDS
+    end_streams(channel="board")
+    return done(request)
+
+
+def done(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(status=204) if request.accepts("application/json") else redirect("index")
+
+
+@event_stream
+async def count(request: HttpRequest) -> AsyncGenerator[str]:
+    """How many connections the board has in this process, whenever that changes."""
+    last = -1
+    while True:
+        now = sum("board" in connection.channels for connection in open_connections())
+        if now != last:
+            last = now
+            yield str(now)
+        await asyncio.sleep(0.25)

@@ -1078,7 +1078,9 @@ export class EventStreamElement extends HTMLElement {
 
   connectedCallback() {
     const output = this.#output();
-    if (!output.role) output.role = this.#modes.has("replace") ? "status" : "log";
+    // A list stays a list to who cannot see it.
+    if (!/^(DIV|P|SECTION|SPAN)$/.test(output.tagName)) output.ariaLive ??= "polite";
+    else output.role ??= this.#modes.has("replace") ? "status" : "log";
     this.#show(this.#shown);
     if (this.hasAttribute("autostart") && !this.#stream) this.start();
   }
@@ -1162,7 +1164,7 @@ export class EventStreamElement extends HTMLElement {
     this.setAttribute("state", state);
     this.#output().ariaBusy = `${this.#isRunning && state !== "open"}`;
     for (const element of this.querySelectorAll("[data-sse-state]")) {
-      if (!element.role) element.role = "status";
+      element.role ??= "status";
       element.textContent = element.getAttribute(`data-${state}`) ?? state;
     }
     this.#enable("[data-sse-stop]", this.#isRunning, "[data-sse-start]");

@@ -1,35 +1,82 @@
-// The demo page. Text from the server is always set as text, never as HTML.
+// What the page has beside its streams, which need no script: the form, the tabs, and the raw bytes.
+
+// The board's form, without a reload. Without this script it works all the same.
+
+const form = document.querySelector("#board form");
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const isNote = !event.submitter?.hasAttribute("formaction");
+  const body = new FormData(form);
+  if (isNote) form.elements.text.value = "";
+  form.elements.text.focus();
+  const url = isNote ? form.action : event.submitter.formAction;
+  const answer = await fetch(url, { method: "POST", body, headers: { Accept: "application/json" } }).catch(() => null);
+  if (!answer?.ok) form.querySelector(".state").textContent = "it was not sent";
+});
+
+// The board's list grows at its end, and is shown there.
+
+const notes = document.querySelector("#board .output");
+new MutationObserver(() => {
+  notes.scrollTop = notes.scrollHeight;
+}).observe(notes, { childList: true, subtree: true });
+
+// Tabs.
+
+const tabs = document.getElementById("tabs");
+const buttons = [...document.querySelectorAll("[data-tabs]")];
+for (const button of buttons) {
+  button.addEventListener("click", () => {
+    const count = Number(button.dataset.tabs);
+    const frames = Array.from({ length: count }, (_, number) => {
+      const frame = document.createElement("iframe");
+      frame.src = "tab/";
+      frame.title = `Tab ${number + 2}`;
+      return frame;
+    });
+    tabs.replaceChildren(...frames);
+    document.getElementById("tabs-count").textContent = `${count + 1}`;
+    for (const each of buttons) each.disabled = each === button;
+    buttons.find((each) => each !== button).focus();
+  });
+}
+document.querySelector("[data-freeze]").addEventListener("click", () => {
+  const end = Date.now() + 10_000;
+  while (Date.now() < end);
+});
+
+// On the wire.
 
 const KEPT_LINES = 200;
+const wire = document.getElementById("wire");
+const [start, stop] = wire.querySelectorAll("button");
+const state = wire.querySelector(".state");
+const output = wire.querySelector(".output");
+let controller = null;
 
-function show(output, text) {
-  const atEnd = output.scrollHeight - output.scrollTop - output.clientHeight < 40;
+function say(text, isLive = false) {
+  state.textContent = text;
+  wire.toggleAttribute("data-live", isLive);
+}
+
+function over(text) {
+  start.disabled = false;
+  stop.disabled = true;
+  say(text);
+}
+
+function show(text) {
+  const isAtEnd = output.scrollHeight - output.scrollTop - output.clientHeight < 40;
   const line = document.createElement("div");
-  line.textContent = text;
+  line.textContent = text || "\u00a0";
   output.append(line);
   while (output.childElementCount > KEPT_LINES) output.firstElementChild.remove();
-  if (atEnd) output.scrollTop = output.scrollHeight;
+  if (isAtEnd) output.scrollTop = output.scrollHeight;
 }
 
-function openEventSource(url, card) {
-  const source = new EventSource(url);
-  source.onopen = () => card.say("connected", true);
-  source.onmessage = (event) => card.show(event.data);
-  source.onerror = () => card.say(source.readyState === EventSource.CLOSED ? "closed" : "reconnecting");
-  return () => source.close();
-}
-
-function openWire(url, card) {
-  const controller = new AbortController();
-  read(url, card, controller.signal).catch((error) => {
-    if (error.name !== "AbortError") card.over("connection lost");
-  });
-  return () => controller.abort();
-}
-
-async function read(url, card, signal) {
+async function read(url, signal) {
   const response = await fetch(url, { headers: { Accept: "text/event-stream" }, signal });
-  card.say(`${response.status} ${response.headers.get("content-type")}`, true);
+  say(`${response.status} ${response.headers.get("content-type")}`, true);
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
@@ -37,133 +84,23 @@ async function read(url, card, signal) {
     if (done) break;
     const lines = (rest + value).split("\n");
     rest = lines.pop();
-    for (const line of lines) card.show(line || "\u00a0");
+    for (const line of lines) show(line);
   }
-  card.over("ended by the server");
+  over("ended by the server");
 }
 
-function setUp(element) {
-  const start = element.querySelector('[data-action="start"]');
-  const stop = element.querySelector('[data-action="stop"]');
-  const state = element.querySelector(".state");
-  const output = element.querySelector(".output");
-  const open = element.dataset.reader === "wire" ? openWire : openEventSource;
-  let close = null;
-
-  const card = {
-    show: (text) => show(output, text),
-    say(text, live = false) {
-      state.textContent = text;
-      element.classList.toggle("live", live);
-    },
-    over(text) {
-      close = null;
-      start.disabled = false;
-      stop.disabled = true;
-      card.say(text);
-    },
-  };
-
-  start.addEventListener("click", () => {
-    start.disabled = true;
-    stop.disabled = false;
-    stop.focus();
-    card.say("connecting");
-    close = open(element.dataset.source, card);
+start.addEventListener("click", () => {
+  start.disabled = true;
+  stop.disabled = false;
+  stop.focus();
+  say("connecting");
+  controller = new AbortController();
+  read(wire.dataset.source, controller.signal).catch((error) => {
+    if (error.name !== "AbortError") over("connection lost");
   });
-  stop.addEventListener("click", () => {
-    close();
-    card.over("stopped");
-    start.focus();
-  });
-  return [start, stop];
-}
-
-// The board: one EventSource from the start. The browser resumes by itself; only a connection that was closed on purpose
-// has to hand the id over.
-
-const DROP_SECONDS = 5;
-
-function note(output, event, reopenedAt) {
-  const { text, at } = parsed(event.data);
-  const line = document.createElement("li");
-  const id = document.createElement("code");
-  id.textContent = event.lastEventId;
-  line.append(id, ` ${text}`);
-  if (at < reopenedAt) {
-    const mark = document.createElement("mark");
-    mark.textContent = "replayed";
-    line.append(" ", mark);
-  }
-  output.append(line);
-  while (output.childElementCount > KEPT_LINES) output.firstElementChild.remove();
-  output.scrollTop = output.scrollHeight;
-}
-
-function parsed(data) {
-  try {
-    const value = JSON.parse(data);
-    if (typeof value?.text === "string") return value;
-  } catch {
-    // Sent from elsewhere as plain text.
-  }
-  return { text: data, at: Infinity };
-}
-
-function setUpBoard(element) {
-  const form = element.querySelector("form");
-  const drop = element.querySelector('[data-action="drop"]');
-  const state = element.querySelector(".state");
-  const output = element.querySelector(".output");
-  let lastEventId = "";
-  let reopenedAt = 0;
-
-  const say = (text, live = false) => {
-    state.textContent = text;
-    element.classList.toggle("live", live);
-  };
-
-  function open() {
-    const query = lastEventId && `?${new URLSearchParams({ lastEventId })}`;
-    const source = new EventSource(element.dataset.source + query);
-    source.onopen = () => say("connected", true);
-    source.onerror = () => say(source.readyState === EventSource.CLOSED ? "closed" : "reconnecting");
-    source.addEventListener("ready", (event) => { lastEventId = event.lastEventId; });
-    source.addEventListener("reset", (event) => { lastEventId = event.lastEventId; });
-    source.onmessage = (event) => {
-      lastEventId = event.lastEventId;
-      note(output, event, reopenedAt);
-    };
-    return source;
-  }
-
-  let source = open();
-  drop.addEventListener("click", async () => {
-    drop.disabled = true;
-    source.close();
-    for (let seconds = DROP_SECONDS; seconds > 0; seconds -= 1) {
-      say(`dropped after ${lastEventId}, back in ${seconds} s`);
-      await new Promise((resolve) => setTimeout(resolve, 1000));
-    }
-    reopenedAt = Date.now();
-    source = open();
-    drop.disabled = false;
-  });
-  form.addEventListener("submit", async (event) => {
-    event.preventDefault();
-    const body = new FormData(form);
-    form.elements.text.value = "";
-    form.elements.text.focus();
-    const answer = await fetch(form.action, { method: "POST", body }).catch(() => null);
-    if (!answer?.ok) say("the note was not sent");
-  });
-}
-
-const buttons = [...document.querySelectorAll(".card[data-reader]")].flatMap(setUp);
-const board = document.getElementById("board");
-if (typeof EventSource === "undefined") {
-  document.getElementById("unsupported").hidden = false;
-  for (const button of [...buttons, ...board.querySelectorAll("button")]) button.disabled = true;
-} else {
-  setUpBoard(board);
-}
+});
+stop.addEventListener("click", () => {
+  controller.abort();
+  over("stopped");
+  start.focus();
+});
