@@ -6,14 +6,15 @@ ENVIRONMENT = $(PYTHON) scripts/environment.py
 BIN = .venv/bin
 
 # A second run of the environment script is a no-op.
-.PHONY: help environment demo test test-all services lint types docs bench bench-quick coverage clean
+.PHONY: help environment demo test test-all services client lint docs bench bench-quick coverage clean
 
 help:
 	@echo 'make demo      the demo page on http://127.0.0.1:$(PORT)/ (PORT=...)'
 	@echo 'make test      the tests; what needs a server or browser that is missing is skipped by name'
 	@echo 'make test-all  the same with the long fault tests'
 	@echo 'make services  install the servers and browsers that tests use (Debian, as root)'
-	@echo 'make lint      ruff, mypy, import-linter     make docs    the documentation'
+	@echo 'make client    the minified browser client and its types'
+	@echo 'make lint      ruff, mypy, import-linter, biome, tsc     make docs    the documentation'
 	@echo 'make bench     this package beside others, long; bench-quick: small numbers'
 	@echo 'make clean     remove what was made'
 
@@ -33,10 +34,17 @@ test-all: environment
 services:
 	@$(PYTHON) scripts/services.py
 
-lint: environment
+node_modules: package-lock.json
+	@npm ci --silent --ignore-scripts && touch node_modules
+
+client: node_modules
+	@npm run --silent build
+
+lint: environment node_modules
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@npm run --silent lint
 
 docs: environment
 	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
@@ -53,4 +61,4 @@ coverage: environment
 	@$(BIN)/coverage run -m pytest -m "not long" && $(BIN)/coverage combine -q && $(BIN)/coverage report
 
 clean:
-	rm -rf .venv .demo .nox .coverage* htmlcov dist docs/_build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .demo .nox node_modules .coverage* htmlcov dist docs/_build .pytest_cache .mypy_cache .ruff_cache

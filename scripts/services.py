@@ -56,11 +56,7 @@ def install_packages() -> int:
 
 
 def install_node_modules() -> int:
-    installed, wanted = ROOT / "node_modules" / ".package-lock.json", ROOT / "package-lock.json"
-    if installed.exists() and installed.stat().st_mtime >= wanted.stat().st_mtime:
-        return 0
-    print("Installing what is from npm", flush=True)
-    return subprocess.run(["npm", "ci", "--silent", "--ignore-scripts"], cwd=ROOT, check=False).returncode
+    return subprocess.run(["make", "--silent", "node_modules"], cwd=ROOT, check=False).returncode
 
 
 def is_there(program: str) -> bool:

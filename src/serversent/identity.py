@@ -71,7 +71,7 @@ def user_id(user: Any) -> str:
 
 
 def user_of(request: HttpRequest) -> str:
-    """Return the primary key of the request's user as text, and ask for it if nobody has; nothing for anonymous ones."""
+    """Return the primary key of the request's user as text, asked for if nobody has; nothing for anonymous ones."""
     found = getattr(request, "_acached_user", None) or getattr(request, "user", None)
     return "" if found is None else user_id(found)
 

@@ -46,5 +46,5 @@ def page_cursor(request: HttpRequest, using: str = "default") -> Cursor:
         if began is None:  # a request that no server has made
             kept[using] = broker(using).cursor()
         else:
-            kept[using] = broker(using).cursor_before(time.monotonic() - began.at, began.committed)
+            kept[using] = broker(using).cursor_before(began.at, began.committed)
     return kept[using]

@@ -85,7 +85,7 @@ def test_unauthorized(pair):
         assert it.own == ["error", "onUnauthorized"]
         redirected = listen(tab, "/private/", "redirected")
         redirected.wait_state("unauthorized")
-        assert "redirected to a page" in redirected.why
+        assert "/login/" in redirected.why
 
 
 def test_twelve_tabs_and_the_site_still_answers(pair, name):

@@ -1,8 +1,9 @@
 """The browser client in Chromium: the parser, and each line of the checklist about connections."""
 
+import itertools
 import json
 import random
-import re
+from urllib.parse import quote
 
 import pytest
 
@@ -107,12 +108,17 @@ def test_an_event_is_bounded(client, line):
         """,
         line,
     )
-    assert re.match("an event is larger than", message)
+    assert message == "an event is too large"
 
 
-def test_a_comment_or_an_unknown_field_may_be_endless(client):
+def test_comments_may_be_endless(client):
     client.evaluate(
-        "() => { const p = new client.Parser({ event() {} }); for (let i = 0; i < 20000; i++) p.feed(`:${'x'.repeat(2000)}\\n`); }"
+        """
+        () => {
+          const parser = new client.Parser({ event() {} });
+          for (let number = 0; number < 20_000; number += 1) parser.feed(`:${"x".repeat(2000)}\\n`);
+        }
+        """
     )
 
 
@@ -122,16 +128,16 @@ def test_a_comment_or_an_unknown_field_may_be_endless(client):
 @pytest.mark.parametrize(
     ("plan", "state", "why", "times"),
     [
-        ("204", "closed", "nothing more", 1),
-        ("205", "closed", "nothing more", 1),
+        ("204", "closed", "answered 204", 1),
+        ("205", "closed", "answered 205", 1),
         ("400", "closed", "400", 1),
         ("403", "closed", "403", 1),
         ("404", "closed", "404", 1),
         ("410", "closed", "410", 1),
-        ("type:text/html", "closed", "text/html, not text/event-stream", 1),
-        ("type:text/event-streams", "closed", "not text/event-stream", 1),
+        ("type:text/html", "closed", "answered 200 with text/html", 1),
+        ("type:text/event-streams", "closed", "answered 200 with text/event-streams", 1),
         ("401", "unauthorized", "401", 1),
-        ("302:/client/", "unauthorized", "redirected to a page", 1),
+        ("302:/client/", "unauthorized", "at http", 1),
     ],
 )
 def test_answers_that_end_it(client, server, name, plan, state, why, times):
@@ -174,13 +180,11 @@ def test_retry_after_in_seconds_and_as_a_date(client, server, name):
     at = [each["at"] for each in asked(server, name)]
     assert at[1] - at[0] >= 2
     assert at[2] - at[1] >= 3
-    date = client.evaluate("new Date(Date.now() + 3000).toUTCString()").replace(",", "%2C")
-    begun = listen(
-        client, f"/answer/{name}-date/?plan=503%2B{date.replace('%2C', '')},frames:data: there\\n\\n", "date"
-    )
-    begun.wait_data(["there"])
+    date = quote(client.evaluate("new Date(Date.now() + 3000).toUTCString()"))
+    it = listen(client, f"/answer/{name}-date/?retry_after={date}&plan=503,frames:data: there\\n\\n", "date")
+    it.wait_data(["there"])
     at = [each["at"] for each in asked(server, f"{name}-date")]
-    assert at[1] - at[0] >= 1.9
+    assert 1.9 <= at[1] - at[0] < 10  # a date has whole seconds
 
 
 def test_the_page_waking_up_does_not_shorten_retry_after(client, server, name):
@@ -196,14 +200,17 @@ def test_the_page_waking_up_does_not_shorten_retry_after(client, server, name):
 
 
 def test_backoff_with_full_jitter(client):
+    client.evaluate("void (window.random = Math.random)")
+
     def backoff(failures, random, least=1000):
-        return client.evaluate(f"client.backoff({least}, {failures}, {random})")
+        return client.evaluate(f"(Math.random = () => {random}, client.backoff({least}, {failures}))")
 
     assert [backoff(failures, 0) for failures in range(3)] == [1000] * 3
     assert [backoff(failures, 1) for failures in range(8)] == [2000, 3000, 5000, 9000, 17000, 30000, 30000, 30000]
     assert backoff(2000, 1) == 30000
     assert backoff(0, 0.5) == 1500
     assert backoff(3, 1, 60_000) == 60_000  # what the server asks for is not cut
+    client.evaluate("void (Math.random = window.random)")
     drawn = client.evaluate("Array.from({ length: 300 }, () => client.backoff(1000, 4))")
     assert min(drawn) >= 1000
     assert max(drawn) <= 17_000
@@ -215,7 +222,7 @@ def test_failures_in_a_row_wait_longer_and_a_good_connection_resets_that(client,
     it = listen(client, f"/answer/{name}/?plan=cut:retry: 500\\n\\n,503,503,503,frames:data: there\\n\\n")
     it.wait_data(["there"])
     at = [each["at"] for each in asked(server, name)]
-    waits = [second - first for first, second in zip(at, at[1:], strict=False)]
+    waits = [second - first for first, second in itertools.pairwise(at)]
     for wait, least in zip(waits, [1.0, 1.5, 2.5, 4.5], strict=True):
         assert least - 0.1 <= wait < least + 1
 
@@ -324,7 +331,7 @@ def test_the_end_of_a_channel_and_of_a_generator(client, server, name):
     three = listen(client, "/three/", "three")
     three.wait_state("closed")
     assert three.data == ["0", "1", "2"]
-    assert three.why == "the stream has ended"
+    assert three.why == "it has ended"
     three.start()  # that somebody asks for it again is no reconnect
     three.wait_data(["0", "1", "2"] * 2)
 
@@ -341,11 +348,11 @@ def test_silence_is_stale_and_then_the_connection_is_given_up(client, server, na
         it.wait_state("stale")
         assert "no sign of life for" in it.why
         send(server, name, "while it is silent")
-        wait_for(lambda: "retrying" in it.states, "the end of patience")
+        wait_for(lambda: it.states[3:] == ["retrying", "connecting"], "the end of patience")
         between.cut()
         it.wait_data(["while it is silent"])
-        assert it.states[:5] == ["connecting", "open", "stale", "retrying", "connecting"]
-        assert it.own == ["ready", "error", "error"]
+        assert it.own.count("ready") == 1
+        assert it.state == "open"
 
 
 def test_a_healthy_stream_is_left_alone(client, server, name):
@@ -369,8 +376,7 @@ def test_after_a_sleep_an_overdue_stream_comes_back_at_once(client, server, name
         client.evaluate("ahead(60_000)")  # asleep: no timer runs, and the wall clock goes on
         target = "document" if event in ("resume", "visibilitychange") else "window"
         client.evaluate(f"{target}.dispatchEvent(new Event('{event}'))")
-        it.wait_state("retrying", 1)
-        assert it.why == "there was no sign of life"
+        wait_for(lambda: it.states[2:] == ["retrying", "connecting"], "another attempt", 1)
 
 
 def test_an_answer_that_does_not_come_is_stale(client, server, name):
@@ -489,7 +495,9 @@ def test_types_and_json(client, server, name):
         (url) => {
           window.values = [];
           window.stream = client.connect(url);
-          window.off = stream.on("updated", (event) => values.push([event.type, event.json(), event.id === stream.cursor]));
+          window.off = stream.on("updated", (event) => {
+            values.push([event.type, event.json(), event.id === stream.cursor]);
+          });
         }
         """,
         f"/channels/?channel={name}",

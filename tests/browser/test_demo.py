@@ -166,7 +166,7 @@ def test_a_frozen_tab_loses_the_connection_to_another(page, chromium, demo):
 
 VIOLATIONS = """
 window.violations = [];
-addEventListener("securitypolicyviolation", (event) => violations.push(`${event.violatedDirective} ${event.blockedURI}`));
+addEventListener("securitypolicyviolation", (event) => violations.push(event.violatedDirective + event.blockedURI));
 """
 
 

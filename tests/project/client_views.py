@@ -55,7 +55,7 @@ async def answer(request, name):
             return StreamingHttpResponse(_frames("data: late\\n\\n", 60), content_type="text/event-stream")
     status, _, wait = step.partition("+")
     response = HttpResponse(f"the answer {status}", status=int(status))
-    if wait:
+    if wait := wait or request.GET.get("retry_after"):
         response.headers["Retry-After"] = wait
     if detail:
         response.headers["Location"] = detail

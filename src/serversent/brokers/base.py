@@ -115,8 +115,8 @@ class Broker(ABC):
         """Return the head, for sync code. What is committed and has no offset yet is after it."""
 
     @abstractmethod
-    def cursor_before(self, seconds: float, committed: Mapping[str, int]) -> Cursor:
-        """Return where the log stood so many seconds ago, or a little before: what is after it may be repeated.
+    def cursor_before(self, at: float, committed: Mapping[str, int]) -> Cursor:
+        """Return where the log stood at ``at``, of ``time.monotonic()``, or a little before.
 
         ``committed``: what ``committed_offsets()`` said then.
         """

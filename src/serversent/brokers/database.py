@@ -254,9 +254,9 @@ class DatabaseBroker(Broker):
         with self._errors():
             return log.head(connections[self.database])
 
-    def cursor_before(self, seconds: float, committed: Mapping[str, int]) -> Cursor:
+    def cursor_before(self, at: float, committed: Mapping[str, int]) -> Cursor:
         with self._errors():
-            return log.cursor_before(connections[self.database], seconds, committed.get(self.database, 0))
+            return log.cursor_before(connections[self.database], at, committed.get(self.database, 0))
 
     def stats(self) -> dict[str, Any]:
         with self._own_connection() as connection:

@@ -1,7 +1,9 @@
 """Reading the log's tables: plain SQL that PostgreSQL, MariaDB and SQLite all run."""
 
 import secrets
+import time
 from collections.abc import Collection, Iterator, Sequence
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -56,26 +58,34 @@ def head(connection: BaseDatabaseWrapper) -> Cursor:
     return Cursor(found.epoch, found.head)
 
 
-def cursor_before(connection: BaseDatabaseWrapper, seconds: float, committed: int) -> Cursor:
-    """Return where the log stood so many seconds ago. ``committed``: an offset that was committed then, on SQLite.
+def cursor_before(connection: BaseDatabaseWrapper, at: float, committed: int) -> Cursor:
+    """Return where the log stood at ``time.monotonic()``'s ``at``. ``committed``: what was known then, on SQLite.
 
-    There the transaction that was open then may have sent something before; elsewhere an event has its time from when
-    it was committed already. The database's own clock, so that it does not matter what the others say.
+    By the database's own clock, which may differ from this machine's. An event has its time from when it was committed
+    already; on SQLite from before that, and the transaction that was open then may have sent it.
     """
-    found = state(connection)
+    clock, newest_before = _BEFORE[connection.vendor]
+    found, now = state(connection), sql(connection, clock)[0][0]
+    passed = timedelta(seconds=time.monotonic() - at)  # measured after the clock was read: rather too long
     if connection.vendor == "sqlite":
-        seconds += TRANSACTION_SECONDS
-    newest = sql(connection, _BEFORE[connection.vendor], [seconds])[0][0]
+        then = now - (passed.total_seconds() + TRANSACTION_SECONDS) / 86_400
+    else:
+        then = now - passed
+    newest = sql(connection, newest_before, [then])[0][0]
     return Cursor(found.epoch, max(found.pruned, newest or 0, committed))
 
 
+# The clock, and the newest event before one of its times: found from the end, where it is near.
 _BEFORE = {
-    "postgresql": "SELECT MAX(id) FROM serversent_event "
-    "WHERE logged_at <= clock_timestamp() - make_interval(secs => %s)",
-    "mysql": "SELECT MAX(id) FROM (SELECT id FROM serversent_event "
-    "WHERE logged_at <= UTC_TIMESTAMP(6) - INTERVAL %s SECOND ORDER BY id DESC LIMIT 1) AS newest",
-    "sqlite": "SELECT MAX(id) FROM (SELECT id FROM serversent_event "
-    "WHERE julianday(logged_at) <= julianday('now') - %s / 86400.0 ORDER BY id DESC LIMIT 1)",
+    "postgresql": ("SELECT clock_timestamp()", "SELECT MAX(id) FROM serversent_event WHERE logged_at <= %s"),
+    "mysql": (
+        "SELECT UTC_TIMESTAMP(6)",
+        "SELECT MAX(id) FROM (SELECT id FROM serversent_event WHERE logged_at <= %s ORDER BY id DESC LIMIT 1) AS n",
+    ),
+    "sqlite": (
+        "SELECT julianday('now')",
+        "SELECT MAX(id) FROM (SELECT id FROM serversent_event WHERE julianday(logged_at) <= %s ORDER BY id DESC LIMIT 1)",
+    ),
 }
 
 

@@ -99,8 +99,8 @@ class MemoryBroker(Broker):
         with log.lock:
             return Cursor(log.epoch, log.head)
 
-    def cursor_before(self, seconds: float, committed: Mapping[str, int]) -> Cursor:
-        log, then = self._log, time.time() - seconds
+    def cursor_before(self, at: float, committed: Mapping[str, int]) -> Cursor:
+        log, then = self._log, time.time() - (time.monotonic() - at)
         with log.lock:
             newer = [event.offset for kept in log.channels.values() for at, event in kept if at > then]
             return Cursor(log.epoch, min(newer, default=log.head + 1) - 1)

@@ -27,10 +27,9 @@
  * @property {AbortSignal} [signal] stops the stream.
  * @property {boolean} [autostart] `false`: wait for `start()`.
  *
- * @typedef {{ over?: State, all?: boolean, why: string, after?: number, soon?: boolean }} Outcome how an attempt ended. over: for good.
- *   all: for whoever asks. after: milliseconds to wait at least. soon: what was lost may be there again.
- *
- * @typedef {{ epoch: string, offset: number }} Position
+ * @typedef {{ over?: State, all?: boolean, why: string, isFine?: boolean, after?: number, soon?: boolean }} Outcome
+ *   how an attempt ended. over: for good. all: for whoever asks. isFine: as it should. after: milliseconds to wait at
+ *   least. soon: without waiting.
  */
 
 const MAX_EVENT_CHARACTERS = 1 << 24;
@@ -38,7 +37,6 @@ const MAX_MILLISECONDS = 2 ** 31 - 1; // what a timer takes
 const DEFAULT_RETRY_MILLISECONDS = 3000;
 const MAX_RETRY_MILLISECONDS = 30_000;
 const GOOD_MILLISECONDS = 10_000; // a connection that held so long was a good one
-const SOON_MILLISECONDS = 500;
 const SLOW_ANSWER_MILLISECONDS = 5000;
 const NO_ANSWER_MILLISECONDS = 40_000;
 const KNOWN_MILLISECONDS = 1000; // an opening comment has come by then, if there is one
@@ -48,19 +46,22 @@ const TROUBLE_MILLISECONDS = 3000; // shown after this: most are over before
 const LEADER_ASKED_MILLISECONDS = 1500;
 const LEADER_LOST_MILLISECONDS = 3500;
 const LAST_WORD_MILLISECONDS = 200;
+const WHO_LEADS = 0;
 const MAX_WAITING_EVENTS = 10_000;
 
 /** An event: of the server's, or of the stream's own types `state`, `ready`, `reset`, `end`, `error`. */
-export class StreamEvent {
+class StreamEvent {
   /**
    * @param {string} type
    * @param {string} data text, as it was sent.
    * @param {string} id the cursor after it, if it has one.
+   * @param {string} why of a `state`: its reason.
    */
-  constructor(type, data, id = "") {
+  constructor(type, data, id = "", why = "") {
     this.type = type;
     this.data = data;
     this.id = id;
+    this.why = why;
   }
 
   /** The value that was sent as JSON. Throws SyntaxError for other text. */
@@ -110,7 +111,7 @@ export class Parser {
   /** @param {string} piece */
   #grow(piece) {
     this.#size += piece.length;
-    if (this.#size > MAX_EVENT_CHARACTERS) throw new RangeError(`an event is larger than ${MAX_EVENT_CHARACTERS} characters`);
+    if (this.#size > MAX_EVENT_CHARACTERS) throw new RangeError("an event is too large");
     this.#line.push(piece);
   }
 
@@ -141,7 +142,7 @@ export class Parser {
     if (name === "") this.#sink.comment?.(value);
     else if (name === "event") this.#type = value;
     else if (name === "id" && !value.includes("\0")) this.#id = value;
-    else if (name === "retry" && /^[0-9]+$/.test(value)) this.#sink.retry?.(Math.min(Number(value), MAX_MILLISECONDS));
+    else if (name === "retry" && /^[0-9]+$/.test(value)) this.#sink.retry?.(Number(value));
   }
 }
 
@@ -149,11 +150,10 @@ export class Parser {
  * How long to wait before the next attempt: full jitter on top of what the server asks for.
  * @param {number} least milliseconds
  * @param {number} failures in a row before this one
- * @param {number} random from 0 to 1
  */
-export function backoff(least, failures, random = Math.random()) {
+export function backoff(least, failures) {
   const most = Math.max(MAX_RETRY_MILLISECONDS, least);
-  return Math.min(most, least + random * Math.min(most, least * 2 ** failures));
+  return Math.min(most, least + Math.random() * Math.min(most, least * 2 ** failures));
 }
 
 /**
@@ -163,38 +163,37 @@ export function backoff(least, failures, random = Math.random()) {
  * @returns {Outcome | null}
  */
 function judge(response, once) {
-  const { status } = response;
-  const type = (response.headers.get("Content-Type") ?? "").split(";")[0].trim().toLowerCase();
-  if (status === 401) return { over: "unauthorized", why: "the server answered 401" };
-  if (status === 204 || status === 205) return { over: "closed", all: true, why: `the server answered ${status}: nothing more comes` };
-  if (status === 200 && type === "text/event-stream") return null;
-  if (status === 200 && response.redirected && type === "text/html")
-    return { over: "unauthorized", why: `it was redirected to a page, ${response.url}` };
-  if (status < 400) return { over: "closed", why: `the server answered ${status} with ${type || "no type"}, not text/event-stream` };
+  const { status, headers } = response;
+  const type = headers.get("Content-Type") ?? "no type";
+  const isFine = status === 200;
+  if (isFine && /^text\/event-stream *(;|$)/i.test(type)) return null;
+  const why = `the server answered ${status} with ${type}${response.redirected ? ` at ${response.url}` : ""}`;
+  if (status === 401 || (isFine && response.redirected && /^text\/html/i.test(type)))
+    return { over: "unauthorized", why };
   // What may have been done must not be asked for again, unless the server says that it was not.
-  const again = once ? [408, 425, 429, 503].includes(status) : [408, 425, 429].includes(status) || status >= 500;
-  if (!again) return { over: "closed", why: `the server answered ${status}` };
-  return { why: `the server answered ${status}`, after: retryAfter(response.headers.get("Retry-After")) };
+  if ([408, 425, 429, 503].includes(status) || (status >= 500 && !once))
+    return { why, after: retryAfter(headers.get("Retry-After")) };
+  return { over: "closed", all: status === 204 || status === 205, why };
 }
 
-/** @param {string | null} value seconds, or a date */
+/** @param {string | null} value seconds, or a date @returns {number} milliseconds */
 function retryAfter(value) {
-  if (!value) return undefined;
-  const wait = /^\d+$/.test(value.trim()) ? Number(value) * 1000 : Date.parse(value) - Date.now();
-  return wait > 0 ? Math.min(wait, MAX_MILLISECONDS) : undefined;
+  const wait = Number(value) * 1000 || Date.parse(value ?? "") - Date.now();
+  return Math.max(wait, 0) || 0;
 }
 
-/** @param {string} text @returns {Position | null} what `serversent.cursor()` writes */
-function position(text) {
-  const match = /^([a-z0-9]{1,40})-(\d{1,16})$/.exec(text);
-  return match && { epoch: match[1], offset: Number(match[2]) };
-}
-
-/** Whether everything up to `there` was seen at `here`. @param {string} here @param {string} there */
+/**
+ * Whether everything up to `there` was seen at `here`, both as `serversent.cursor()` writes them.
+ * @param {string} here
+ * @param {string} there
+ */
 function reached(here, there) {
-  const [mine, theirs] = [position(here), position(there)];
-  return !!mine && !!theirs && mine.epoch === theirs.epoch && mine.offset >= theirs.offset;
+  const [mine, theirs] = [here, there].map((text) => /^([a-z0-9]{1,40})-(\d{1,16})$/.exec(text));
+  return !!mine && !!theirs && mine[1] === theirs[1] && +mine[2] >= +theirs[2];
 }
+
+/** Whether a request must not be sent again once it may have been answered. @param {Options} options */
+const isOnce = ({ method = "GET" }) => method.toUpperCase() !== "GET";
 
 /** Whom the page is for, as `{% sse_script %}` says; "" if it does not. */
 function pageUser() {
@@ -206,13 +205,13 @@ function pageUser() {
 const warn = (text) => console.warn(`serversent: ${text}`);
 
 /** @type {Outcome} */
-const ENDED = { over: "closed", all: true, why: "the stream has ended" };
+const ENDED = { over: "closed", all: true, isFine: true, why: "it has ended" };
 
 /**
- * @typedef {object} ConnectionSink
+ * @typedef {object} Sink takes what a connection brings
  * @property {(event: StreamEvent) => void} event
  * @property {(state: State, why: string) => void} state
- * @property {(state: State, why: string, all: boolean) => void} over
+ * @property {(outcome: Outcome) => void} over
  * @property {() => void} moved the cursor, or what is known of the stream, has changed
  */
 
@@ -222,8 +221,9 @@ class Connection {
   /** @type {boolean | undefined} whether it is of a log, and so has cursors; undefined: not known yet */
   ofLog = undefined;
   #url;
+  /** @type {Sink} */
+  sink;
   #options;
-  #sink;
   #once;
   /** @type {AbortController | null} */
   #attempt = null;
@@ -245,12 +245,12 @@ class Connection {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
 
-  /** @param {string} url @param {Options} options @param {ConnectionSink} sink */
+  /** @param {string} url @param {Options} options @param {Sink} sink */
   constructor(url, options, sink) {
     this.#url = url;
     this.#options = options;
-    this.#sink = sink;
-    this.#once = (options.method ?? "GET").toUpperCase() !== "GET";
+    this.sink = sink;
+    this.#once = isOnce(options);
   }
 
   get isRunning() {
@@ -273,12 +273,12 @@ class Connection {
   /** The page, the machine or the network is awake again: come back at once, but leave what is healthy alone. */
   wake() {
     if (this.#endWait && Date.now() >= this.#waitsUntil) this.#endWait();
-    else if (this.#heartbeat && this.#answered && Date.now() - this.#heard > 1.5 * this.#heartbeat) this.#attempt?.abort();
+    else if (this.#heartbeat && this.#answered && Date.now() - this.#heard > 1.5 * this.#heartbeat)
+      this.#attempt?.abort();
   }
 
   /** @param {string} type also has to be asked of EventSource */
   listen(type) {
-    if (this.#types.has(type)) return;
     this.#types.add(type);
     this.#source?.addEventListener(type, this.#fromSource);
   }
@@ -287,7 +287,7 @@ class Connection {
   #say(state, why = "") {
     if (state === this.#state) return;
     this.#state = state;
-    this.#sink.state(state, why);
+    this.sink.state(state, why);
   }
 
   /** @param {number} run */
@@ -300,13 +300,15 @@ class Connection {
       clearTimeout(this.#timer);
       if (outcome.over) {
         this.#state = "idle";
-        return this.#sink.over(outcome.over, outcome.why, !!outcome.all);
+        return this.sink.over(outcome);
       }
       if (this.#answered && Date.now() - began >= GOOD_MILLISECONDS) failures = 0;
       this.#say("retrying", outcome.why);
-      const least = outcome.after ?? 0;
-      this.#waitsUntil = Date.now() + least;
-      await this.#wait(Math.max(least, outcome.soon ? Math.random() * SOON_MILLISECONDS : backoff(this.#retry, failures)));
+      if (!outcome.soon && run === this.#run) {
+        const least = outcome.after ?? 0;
+        this.#waitsUntil = Date.now() + least;
+        await this.#wait(Math.max(least, backoff(this.#retry, failures)));
+      }
       if (run !== this.#run) return;
     }
   }
@@ -314,7 +316,7 @@ class Connection {
   /** @param {number} milliseconds @returns {Promise<void>} */
   #wait(milliseconds) {
     return new Promise((resolve) => {
-      const timer = setTimeout(() => this.#endWait?.(), milliseconds);
+      const timer = setTimeout(() => this.#endWait?.(), Math.min(milliseconds, MAX_MILLISECONDS));
       this.#endWait = () => {
         this.#endWait = null;
         clearTimeout(timer);
@@ -327,10 +329,10 @@ class Connection {
   async #request(signal) {
     const { headers, withCredentials, method, body } = this.#options;
     const sent = new Headers(typeof headers === "function" ? await headers() : headers);
-    if (!sent.has("Accept")) sent.set("Accept", "text/event-stream");
+    sent.set("Accept", "text/event-stream");
     if (this.cursor) sent.set("Last-Event-ID", this.cursor);
     // Who has logged in meanwhile, in another tab, is not who this page is for.
-    if (pageUser() && new URL(this.#url).origin === location.origin) sent.set("Serversent-User", pageUser());
+    if (pageUser() && this.#url.startsWith(`${location.origin}/`)) sent.set("Serversent-User", pageUser());
     const credentials = withCredentials ? "include" : "same-origin";
     return fetch(this.#url, { method, body, headers: sent, credentials, cache: "no-store", signal });
   }
@@ -355,9 +357,9 @@ class Connection {
       setTimeout(() => this.#know(this.ofLog ?? false), KNOWN_MILLISECONDS);
       return await this.#read(response, run);
     } catch (error) {
-      if (run !== this.#run) return { why: "stopped" };
+      if (run !== this.#run) return ENDED;
       const isDead = attempt.signal.aborted;
-      const why = isDead ? "there was no sign of life" : `${error instanceof Error ? error.message : error}`;
+      const why = isDead ? "no sign of life" : `${error instanceof Error ? error.message : error}`;
       // What cannot be read now cannot be read later; and what was asked once may have been done.
       if (error instanceof RangeError || this.#once) return { over: "closed", why };
       return { why, soon: isDead };
@@ -385,41 +387,40 @@ class Connection {
       },
       this.cursor,
     );
-    const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
-    const decoder = new TextDecoder();
+    const body = /** @type {ReadableStream<Uint8Array<ArrayBuffer>>} */ (response.body);
+    const reader = body.pipeThrough(new TextDecoderStream()).getReader();
     for (;;) {
       const { done, value } = await reader.read();
-      if (run !== this.#run) return { why: "stopped" };
+      if (run !== this.#run) return ENDED;
       if (done) break;
-      const text = decoder.decode(value, { stream: true });
       this.#received = true;
       this.#hear();
       if (this.#state === "stale") this.#say("open");
-      parser.feed(text);
-      if (run !== this.#run) return { why: "stopped" }; // by a listener
+      parser.feed(value);
+      if (run !== this.#run) return ENDED; // by a listener
       if (ended) return ended;
     }
-    if (this.#once) return { over: "closed", why: "the answer is complete" };
-    return { why: "the server closed the connection" };
+    if (this.#once) return ENDED;
+    return { why: "the connection is lost" };
   }
 
   /** @param {StreamEvent} event */
   #emit(event) {
     this.ofLog ??= event.type === "ready" || event.type === "reset";
     if (event.id && event.id !== "end") this.cursor = event.id; // the end is not a place to come back to
-    this.#sink.event(event);
+    this.sink.event(event);
   }
 
   /** @param {string} cursor */
   #move(cursor) {
     if (cursor === this.cursor) return;
     this.cursor = cursor;
-    this.#sink.moved();
+    this.sink.moved();
   }
 
   /** @param {string} text ours are `stream, heartbeat 15 s`, `stream of channels, ...`, `hb`, `hb k3f9-1042` */
   #comment(text) {
-    const opening = /^stream( of channels)?, heartbeat (\d+(?:\.\d+)?) s$/.exec(text);
+    const opening = /^stream( of channels)?, heartbeat ([\d.]+) s$/.exec(text);
     if (opening) {
       this.#heartbeat = Number(opening[2]) * 1000;
       this.#hear();
@@ -428,7 +429,7 @@ class Connection {
       // Of a stream that did not say how often: the pause before the first is at least that long.
       this.#heartbeat ||= Math.max(DEFAULT_HEARTBEAT_MILLISECONDS, this.#pause);
       const cursor = text.slice(3);
-      if (position(cursor)) {
+      if (reached(cursor, cursor)) {
         this.#know(true);
         this.#move(cursor);
       }
@@ -439,7 +440,7 @@ class Connection {
   #know(ofLog) {
     if (ofLog === this.ofLog) return;
     this.ofLog = ofLog;
-    this.#sink.moved();
+    this.sink.moved();
   }
 
   // The watchdog.
@@ -465,12 +466,12 @@ class Connection {
     if (quiet >= dead) return this.#attempt?.abort();
     if (quiet >= late && this.#state !== "stale") {
       const what = this.#received ? "no sign of life" : "not a byte";
-      const hint = this.#received ? "" : ". Does a proxy buffer or compress it? nginx: proxy_buffering off; gzip off";
+      const hint = this.#received ? "" : ". Does a proxy buffer it?";
       const why = `${what} for ${Math.round(quiet / 1000)} s from ${this.#url}${hint}`;
       warn(why);
       this.#say("stale", why);
     }
-    this.#timer = setTimeout(this.#watch, Math.max(100, (quiet < late ? late : dead) - quiet));
+    this.#timer = setTimeout(this.#watch, (quiet < late ? late : dead) - quiet);
   };
 
   // The browser's own EventSource. It comes back by itself, until it gives up and does not say why.
@@ -494,46 +495,16 @@ class Connection {
       for (const type of this.#types) source.addEventListener(type, this.#fromSource);
     });
     source.close();
-    return outcome ?? (run === this.#run ? this.#probe() : { why: "stopped" });
+    return outcome ?? (run === this.#run ? this.#fetch(run) : ENDED); // which knows why
   }
 
   /** @param {MessageEvent} event */
   #fromSource = (event) => {
-    if (this.#source !== event.target || !this.isRunning) return;
     this.#emit(new StreamEvent(event.type, event.data, event.lastEventId));
   };
-
-  /** Why it gave up. @returns {Promise<Outcome>} */
-  async #probe() {
-    const attempt = new AbortController();
-    this.#attempt = attempt;
-    try {
-      return judge(await this.#request(attempt.signal), false) ?? { why: "the connection was lost" };
-    } catch (error) {
-      return { why: `${error}` };
-    } finally {
-      attempt.abort();
-    }
-  }
 }
 
-/** What Web Locks do, within one page: where the browser has none, the streams of a page share one connection. */
-class PageLocks {
-  /** @type {Map<string, Promise<unknown>>} */
-  #last = new Map();
-
-  /** @param {string} name @param {{ signal?: AbortSignal, steal?: boolean }} options @param {() => Promise<unknown>} use */
-  request(name, options, use) {
-    const turn = (this.#last.get(name) ?? Promise.resolve()).then(() => {
-      if (!options.signal?.aborted) return use();
-    });
-    this.#last.set(name, turn.catch(() => {}));
-    return turn;
-  }
-}
-
-const pageLocks = new PageLocks();
-const pageName = Math.random().toString(36).slice(2);
+const pageName = Math.random();
 
 /**
  * @typedef {object} Said what the leader says: all of it, each time
@@ -545,13 +516,8 @@ const pageName = Math.random().toString(36).slice(2);
  * @property {string} last the cursor of the last event, or where it began: who has reached this has missed nothing
  * @property {boolean | undefined} ofLog
  * @property {{ type: string, data: string, id: string }} [event]
- * @property {{ state: State, all: boolean }} [over]
+ * @property {Outcome} [over]
  * @property {string} url
- *
- * @typedef {object} PartySink
- * @property {(event: StreamEvent) => void} event
- * @property {(state: State, why: string) => void} state
- * @property {(state: State, why: string) => void} over
  */
 
 /**
@@ -594,21 +560,19 @@ class Party {
    * @param {string} url
    * @param {boolean} forced share what has no cursors, too
    * @param {Connection} own
-   * @param {PartySink} sink
+   * @param {Sink} sink of this tab
    */
   constructor(name, key, url, forced, own, sink) {
     this.#url = url;
     this.#own = own;
     this.#sink = sink;
     this.#forced = forced;
-    const locks = name && navigator.locks ? navigator.locks : null;
-    this.locks = locks ?? pageLocks;
-    this.#name = `serversent ${locks ? name : pageName} ${key}`;
+    this.#name = `serversent ${name || pageName} ${key}`;
     this.#channel = new BroadcastChannel(this.#name);
     this.#channel.onmessage = ({ data }) => this.#hear(data);
-    this.#channel.postMessage("who leads?");
+    this.#channel.postMessage(WHO_LEADS);
     this.#queue();
-    if (locks) this.#timer = setInterval(this.#check, 500);
+    this.#timer = setInterval(this.#check, 500);
   }
 
   leave() {
@@ -619,7 +583,6 @@ class Party {
     // What was the last to be said has to be heard before another follows. A page that is frozen has no timers.
     if (this.#wasOver) setTimeout(() => this.#release?.(), LAST_WORD_MILLISECONDS);
     else this.#release?.();
-    this.#own.close();
   }
 
   /** Wait for the lock, or take it from a leader that does not answer. */
@@ -636,9 +599,10 @@ class Party {
         })
       );
     };
-    this.locks.request(this.#name, steal ? { steal } : { signal: request.signal }, lead).catch((error) => {
+    navigator.locks.request(this.#name, steal ? { steal } : { signal: request.signal }, lead).catch((error) => {
       if (request !== this.#request || this.#isOver) return;
-      if (error.name === "AbortError") this.#follow(); // taken from us, who did not answer
+      if (error.name === "AbortError")
+        this.#follow(); // taken from us, who did not answer
       else lead(); // a document that may have no locks
     });
   }
@@ -656,39 +620,39 @@ class Party {
     this.#release?.();
     this.#isLeader = this.#isSynced = false;
     this.#heard = Date.now();
-    this.#channel.postMessage("who leads?");
+    this.#channel.postMessage(WHO_LEADS);
     this.#queue();
   }
 
   // What this tab's own connection brings.
 
   /** @param {StreamEvent} event */
-  ownEvent(event) {
+  event(event) {
     if (event.id && event.id !== "end") this.#last = event.id;
-    if (this.#isLeader) this.#say({ event: { type: event.type, data: event.data, id: event.id } });
+    if (this.#isLeader) this.#say({ event });
     this.#sink.event(event);
     this.#compare();
   }
 
-  ownMoved() {
+  moved() {
     if (this.#isLeader) this.#say();
-    else this.#compare();
+    this.#compare();
+    this.#sink.moved();
   }
 
   /** @param {State} state @param {string} why */
-  ownState(state, why) {
+  state(state, why) {
     this.#state = state;
     this.#why = why;
     this.#sink.state(state, why);
     if (this.#isLeader) this.#say();
   }
 
-  /** @param {State} state @param {string} why @param {boolean} all */
-  ownOver(state, why, all) {
-    this.#why = why;
+  /** @param {Outcome} outcome */
+  over(outcome) {
     this.#wasOver = true;
-    if (this.#isLeader) this.#say({ over: { state, all } });
-    this.#sink.over(state, why);
+    if (this.#isLeader) this.#say({ over: outcome });
+    this.#sink.over(outcome);
   }
 
   /** @param {Partial<Said>} [more] */
@@ -712,10 +676,10 @@ class Party {
 
   // What the leader says.
 
-  /** @param {Said | "who leads?"} said */
+  /** @param {Said | typeof WHO_LEADS} said */
   #hear(said) {
     if (this.#isOver) return;
-    if (said === "who leads?") {
+    if (said === WHO_LEADS) {
       if (this.#isLeader) this.#say();
       return;
     }
@@ -728,7 +692,7 @@ class Party {
     this.#said = said;
     if (said.over) {
       // Another page's address may have another signature, with another end.
-      if (said.over.all || said.url === this.#url) this.#sink.over(said.over.state, said.why);
+      if (said.over.all || said.url === this.#url) this.#sink.over(said.over);
     } else if (this.#isSynced && isNext) {
       this.#take(said);
     } else {
@@ -739,12 +703,9 @@ class Party {
 
   /** @param {Said} said */
   #take({ event, cursor, state, why }) {
-    if (event && this.#isNew(event)) {
-      if (cursor) this.#own.cursor = cursor;
-      this.#sink.event(new StreamEvent(event.type, event.data, event.id));
-    } else if (!event && !reached(this.#own.cursor, cursor)) {
-      this.#own.cursor = cursor;
-    }
+    const isNew = event ? this.#isNew(event) : !reached(this.#own.cursor, cursor);
+    if (isNew && cursor) this.#own.cursor = cursor;
+    if (isNew && event) this.#sink.event(new StreamEvent(event.type, event.data, event.id));
     if (!this.#isOver) this.#sink.state(state, why);
   }
 
@@ -765,7 +726,7 @@ class Party {
       this.#isSynced = true;
       this.#own.close();
       this.#sink.state(said.state, said.why);
-    } else if (said.ofLog !== undefined && !this.#forced || said.ofLog) {
+    } else if ((said.ofLog !== undefined && !this.#forced) || said.ofLog) {
       this.#own.open();
     } else if (!this.#own.isRunning) {
       this.#sink.state(said.state, said.why);
@@ -776,28 +737,30 @@ class Party {
 
   #check = () => {
     const now = Date.now();
-    if (now - this.#checked > LEADER_ASKED_MILLISECONDS) this.#heard = now; // it was us who slept
+    const hasSlept = now - this.#checked > LEADER_ASKED_MILLISECONDS;
+    if (hasSlept || this.#isLeader || document.hidden) this.#heard = now;
     this.#checked = now;
-    if (this.#isLeader || document.hidden) {
-      this.#heard = now;
-      return;
-    }
     const silence = now - this.#heard;
     if (silence > LEADER_LOST_MILLISECONDS) {
       this.#heard = now;
       this.#queue(true);
     } else if (silence > LEADER_ASKED_MILLISECONDS) {
-      this.#channel.postMessage("who leads?");
+      this.#channel.postMessage(WHO_LEADS);
     }
   };
 }
 
-/** @param {Options} options @returns {{ name: string, forced: boolean } | null} with whom a stream is shared */
-function circle({ share, transport, method, body, headers }) {
-  if (share === false || transport === "eventsource" || body || (method ?? "GET").toUpperCase() !== "GET") return null;
+/**
+ * Return with whom a stream is shared: with a secure context (Web Locks). What a page makes itself, with a method, a
+ * body or headers, is its own.
+ * @param {Options} options
+ * @returns {{ name: string, forced: boolean } | undefined}
+ */
+function circle(options) {
+  const { share, transport, body, headers } = options;
+  if (!navigator.locks || share === false || transport === "eventsource" || body || isOnce(options)) return;
   if (typeof share === "string") return { name: share, forced: true };
-  if (typeof headers === "function") return null;
-  return { name: pageUser() || (share ? "everybody" : ""), forced: !!share };
+  if (!headers) return { name: pageUser() || (share ? "*" : ""), forced: !!share };
 }
 
 /**
@@ -817,28 +780,24 @@ class Stream {
   #own;
   /** @type {Party | null} */
   #party = null;
-  /** @type {Map<string, Set<(event: StreamEvent) => void>>} */
-  #listeners = new Map();
+  #target = new EventTarget();
   /** @type {State} */
   #state = "idle";
   #isRunning = false;
-  #wasRefused = false;
+  /** @type {Sink} */
+  #sink = {
+    event: (event) => this.#take(event),
+    state: (state, why) => this.#say(state, why),
+    over: (outcome) => this.#end(outcome),
+    moved: () => this.#keep(),
+  };
 
   /** @param {string | URL} url @param {Options} [options] */
   constructor(url, options = {}) {
     this.#options = options;
     this.#url = new URL(url, document.baseURI).href;
     this.#key = keyOf(this.#url);
-    if (options.headers && typeof options.headers !== "function") this.#key += JSON.stringify([...new Headers(options.headers)]);
-    this.#own = new Connection(this.#url, options, {
-      event: (event) => (this.#party ? this.#party.ownEvent(event) : this.#take(event)),
-      state: (state, why) => (this.#party ? this.#party.ownState(state, why) : this.#say(state, why)),
-      over: (state, why, all) => (this.#party ? this.#party.ownOver(state, why, all) : this.#end(state, why)),
-      moved: () => {
-        this.#party?.ownMoved();
-        this.#keep();
-      },
-    });
+    this.#own = new Connection(this.#url, options, this.#sink);
     this.#own.cursor = (options.persist && this.#kept()) || options.cursor || "";
     options.signal?.addEventListener("abort", () => this.stop());
     if (options.autostart !== false && !options.signal?.aborted) this.start();
@@ -860,19 +819,17 @@ class Stream {
    * @param {(event: StreamEvent) => void} fn
    */
   on(type, fn) {
-    const listeners = this.#listeners.get(type) ?? new Set();
-    this.#listeners.set(type, listeners.add(fn));
-    if (type !== "*" && type !== "state" && type !== "error") this.#own.listen(type);
-    return () => {
-      listeners.delete(fn);
-    };
+    /** @param {Event} event */
+    const listener = (event) => fn(/** @type {CustomEvent} */ (event).detail);
+    this.#target.addEventListener(type, listener);
+    if (type !== "error") this.#own.listen(type);
+    return () => this.#target.removeEventListener(type, listener);
   }
 
   /** Begin, or go on from the cursor. */
   start() {
     if (this.#isRunning) return;
     this.#isRunning = true;
-    this.#wasRefused = false;
     this.#say("connecting", "");
     running.add(this);
     this.join();
@@ -880,28 +837,25 @@ class Stream {
 
   /** Stop, and stay stopped. The cursor stays where it is. */
   stop() {
-    if (this.#isRunning) this.#end("closed", "stopped");
+    if (this.#isRunning) this.#end({ over: "closed", isFine: true, why: "stopped" });
   }
 
   /** Events of the server's, of every type, until the stream is closed. Leaving the loop stops the stream. */
   async *[Symbol.asyncIterator]() {
     /** @type {StreamEvent[]} */
-    let waiting = [];
+    const waiting = [];
     let wake = () => {};
-    const off = [
-      this.on("*", (event) => {
-        waiting.push(event);
-        wake();
-      }),
-      this.on("state", () => wake()),
-    ];
+    const off = this.on("*", (event) => {
+      waiting.push(event);
+      wake();
+    });
+    const offState = this.on("state", () => wake());
     try {
       for (;;) {
-        if (waiting.length > MAX_WAITING_EVENTS) throw new RangeError(`more than ${MAX_WAITING_EVENTS} events wait to be taken`);
-        const events = waiting;
-        waiting = [];
-        yield* events;
-        if (waiting.length) continue;
+        while (waiting.length) {
+          if (waiting.length > MAX_WAITING_EVENTS) throw RangeError("too many events");
+          yield/** @type {StreamEvent} */ (waiting.shift());
+        }
         if (!this.#isRunning) return;
         await /** @type {Promise<void>} */ (
           new Promise((resolve) => {
@@ -910,7 +864,8 @@ class Stream {
         );
       }
     } finally {
-      for (const each of off) each();
+      off();
+      offState();
       this.stop();
     }
   }
@@ -920,12 +875,11 @@ class Stream {
   /** @internal */
   join() {
     const found = circle(this.#options);
-    if (!found) return this.#own.open();
-    this.#party ??= new Party(found.name, this.#key, this.#url, found.forced, this.#own, {
-      event: (event) => this.#take(event),
-      state: (state, why) => this.#say(state, why),
-      over: (state, why) => this.#end(state, why),
-    });
+    if (found) {
+      this.#party ??= new Party(found.name, this.#key, this.#url, found.forced, this.#own, this.#sink);
+      this.#own.sink = this.#party;
+    } else this.#own.open();
+    this.wake();
   }
 
   /** @internal */
@@ -933,6 +887,7 @@ class Stream {
     this.#own.close();
     this.#party?.leave();
     this.#party = null;
+    this.#own.sink = this.#sink;
   }
 
   /** @internal */
@@ -945,43 +900,35 @@ class Stream {
   /** @param {StreamEvent} event */
   #take(event) {
     this.#keep();
-    if (event.type !== "state" && event.type !== "error") this.#dispatch(event.type, event);
-    if (!["ready", "reset", "end"].includes(event.type)) this.#dispatch("*", event);
+    const { type } = event;
+    if (type !== "state" && type !== "error") this.#dispatch(type, event); // which are the stream's own
+    if (!["ready", "reset", "end"].includes(type)) this.#dispatch("*", event);
   }
 
   /** @param {State} state @param {string} why */
   #say(state, why) {
     if (state === this.#state || !this.#isRunning) return;
     this.#state = state;
-    if (state === "open") this.#wasRefused = false;
-    this.#dispatch("state", Object.assign(new StreamEvent("state", state, this.cursor), { why }));
-    if (why && (state === "retrying" || state === "stale")) this.#dispatch("error", new StreamEvent("error", why, this.cursor));
+    this.#dispatch("state", new StreamEvent("state", state, "", why));
+    if (state === "retrying" || state === "stale") this.#dispatch("error", new StreamEvent("error", why));
   }
 
-  /** @param {State} state @param {string} why */
-  #end(state, why) {
-    const isError = why !== "stopped" && why !== "the stream has ended" && why !== "the answer is complete";
+  /** @param {Outcome} outcome */
+  #end({ over = "closed", isFine, why }) {
     this.leave();
     running.delete(this);
-    if (isError) warn(`${this.#url}: ${why}`);
-    this.#say(state, why);
+    this.#say(over, why);
     this.#isRunning = false;
-    if (isError) this.#dispatch("error", new StreamEvent("error", why, this.cursor));
-    if (state === "unauthorized" && !this.#wasRefused) {
-      this.#wasRefused = true;
-      this.#options.onUnauthorized?.();
+    if (!isFine) {
+      warn(`${this.#url}: ${why}`);
+      this.#dispatch("error", new StreamEvent("error", why));
     }
+    if (over === "unauthorized") this.#options.onUnauthorized?.();
   }
 
   /** @param {string} type @param {StreamEvent} event */
   #dispatch(type, event) {
-    for (const listener of [...(this.#listeners.get(type) ?? [])]) {
-      try {
-        listener(event);
-      } catch (error) {
-        reportError(error); // the others get theirs
-      }
-    }
+    this.#target.dispatchEvent(new CustomEvent(type, { detail: event }));
   }
 
   // The cursor, over a reload.
@@ -1024,31 +971,27 @@ export function connect(url, options) {
 /** @type {Set<Stream>} */
 const running = new Set();
 
-/** @param {(stream: Stream) => void} what */
-const each = (what) => () => {
-  for (const stream of [...running]) what(stream);
+/** @param {"join" | "leave" | "wake"} what */
+const all = (what) => () => {
+  for (const stream of [...running]) stream[what]();
 };
-const join = each((stream) => stream.join());
-const leave = each((stream) => stream.leave());
-const wake = each((stream) => stream.wake());
+const [join, leave, wake] = [all("join"), all("leave"), all("wake")];
 
 addEventListener("pagehide", leave);
-addEventListener("pageshow", join);
-addEventListener("pageshow", wake);
-addEventListener("online", wake);
 document.addEventListener("freeze", leave);
-document.addEventListener("resume", join);
-document.addEventListener("resume", wake);
-document.addEventListener("visibilitychange", () => {
-  if (!document.hidden) wake();
-});
+for (const type of ["pageshow", "resume"]) addEventListener(type, join, true);
+addEventListener("online", wake);
+addEventListener("visibilitychange", () => document.hidden || wake(), true);
+
+/** @param {Element} element */
+const isList = ({ tagName }) => /^([OU]L|TBODY)$/.test(tagName);
 
 /**
  * `<event-stream src="..." autostart>`: shows what comes, without a script of the page's own.
  *
  * Attributes: `src`; `cursor`; `event`, the types to show, "message"; `mode`, of "append", "prepend", "replace", and
  * "html" for data that is HTML of yours; `limit`, how many to keep; `target`, a selector of where to, or else the
- * child `[data-sse-output]`; `autostart`, `persist`, `share`, `transport`, `with-credentials`.
+ * child `[data-sse-output]`; `autostart`, `persist`, `share`.
  *
  * Buttons inside with `data-sse-start` and `data-sse-stop` do that. `[data-sse-state]` shows the state, which the
  * attribute `state` has too. A `<template>` inside is filled in for each event: `data-sse-text="name"` with a value of
@@ -1065,8 +1008,8 @@ export class EventStreamElement extends HTMLElement {
 
   constructor() {
     super();
-    this.addEventListener("click", ({ target }) => {
-      if (!(target instanceof Element)) return;
+    this.addEventListener("click", (event) => {
+      const target = /** @type {Element} */ (event.target);
       if (target.closest("[data-sse-start]")) this.start();
       if (target.closest("[data-sse-stop]")) this.stop();
     });
@@ -1079,8 +1022,8 @@ export class EventStreamElement extends HTMLElement {
   connectedCallback() {
     const output = this.#output();
     // A list stays a list to who cannot see it.
-    if (!/^(DIV|P|SECTION|SPAN)$/.test(output.tagName)) output.ariaLive ??= "polite";
-    else output.role ??= this.#modes.has("replace") ? "status" : "log";
+    if (isList(output)) output.ariaLive ??= "polite";
+    else output.role ??= this.#mode.includes("replace") ? "status" : "log";
     this.#show(this.#shown);
     if (this.hasAttribute("autostart") && !this.#stream) this.start();
   }
@@ -1114,26 +1057,24 @@ export class EventStreamElement extends HTMLElement {
   }
 
   get #isRunning() {
-    return ["connecting", "open", "retrying", "stale"].includes(this.#stream?.state ?? "idle");
+    return !/^(idle|closed|unauth)/.test(this.#stream?.state ?? "idle");
   }
 
-  get #modes() {
-    return new Set((this.getAttribute("mode") ?? "append").split(/\s+/));
+  get #mode() {
+    return this.getAttribute("mode") ?? "";
   }
 
   #connect() {
     const src = this.getAttribute("src") ?? "";
     this.#key = keyOf(src);
-    const share = this.getAttribute("share");
     const stream = connect(src, {
       cursor: this.getAttribute("cursor") ?? "",
       persist: this.hasAttribute("persist"),
-      share: share === null ? undefined : share === "false" ? false : share || true,
-      transport: this.getAttribute("transport") === "eventsource" ? "eventsource" : "fetch",
-      withCredentials: this.hasAttribute("with-credentials"),
+      share: this.getAttribute("share") ?? undefined,
       autostart: false,
     });
-    for (const type of (this.getAttribute("event") ?? "message").split(/[\s,]+/)) stream.on(type, (event) => this.#take(event));
+    for (const type of (this.getAttribute("event") ?? "message").split(/[\s,]+/))
+      stream.on(type, (event) => this.#take(event));
     stream.on("state", (event) => this.#tell(/** @type {State} */ (event.data), event));
     return stream;
   }
@@ -1143,17 +1084,19 @@ export class EventStreamElement extends HTMLElement {
     this.#stream = null;
   }
 
+  /** @param {string} what @param {StreamEvent} detail @returns {boolean} whether the page lets it be shown */
+  #announce(what, detail) {
+    return this.dispatchEvent(new CustomEvent(`serversent:${what}`, { detail, bubbles: true, cancelable: true }));
+  }
+
   // The state.
 
   /** @param {State} state @param {StreamEvent} event */
   #tell(state, event) {
-    this.dispatchEvent(new CustomEvent("serversent:state", { detail: event, bubbles: true }));
-    const isTrouble = this.#isRunning && state !== "open" && this.#shown !== "idle" && this.#shown !== "closed";
-    if (!isTrouble) {
-      this.#show(state);
-    } else {
+    this.#announce("state", event);
+    if (this.#shown === "open" && this.#isRunning && state !== "open")
       this.#trouble ??= setTimeout(() => this.#show(this.#stream?.state ?? "idle"), TROUBLE_MILLISECONDS);
-    }
+    else this.#show(state);
   }
 
   /** @param {string} state */
@@ -1167,22 +1110,14 @@ export class EventStreamElement extends HTMLElement {
       element.role ??= "status";
       element.textContent = element.getAttribute(`data-${state}`) ?? state;
     }
-    this.#enable("[data-sse-stop]", this.#isRunning, "[data-sse-start]");
-    this.#enable("[data-sse-start]", !this.#isRunning, "[data-sse-stop]");
-  }
-
-  /** Who presses a button that is then of no use finds the focus on the other. */
-  /** @param {string} which @param {boolean} isEnabled @param {string} other */
-  #enable(which, isEnabled, other) {
-    for (const button of /** @type {NodeListOf<HTMLButtonElement>} */ (this.querySelectorAll(which))) {
-      const hadFocus = button === document.activeElement;
-      button.disabled = !isEnabled;
-      if (isEnabled || !hadFocus) continue;
-      const next = /** @type {HTMLButtonElement | null} */ (this.querySelector(other));
-      if (next) {
-        next.disabled = false;
-        next.focus();
-      }
+    const [start, stop] = ["start", "stop"].map(
+      (name) => /** @type {HTMLButtonElement[]} */ ([...this.querySelectorAll(`[data-sse-${name}]`)]),
+    );
+    const [useful, useless] = this.#isRunning ? [stop, start] : [start, stop];
+    for (const button of useful) button.disabled = false;
+    for (const button of useless) {
+      if (button === document.activeElement) useful[0]?.focus();
+      button.disabled = true;
     }
   }
 
@@ -1194,7 +1129,7 @@ export class EventStreamElement extends HTMLElement {
     const found = (selector && document.querySelector(selector)) || this.querySelector("[data-sse-output]");
     if (found) return found;
     const made = document.createElement("div");
-    made.dataset.sseOutput = "";
+    made.setAttribute("data-sse-output", "");
     this.append(made);
     return made;
   }
@@ -1202,51 +1137,51 @@ export class EventStreamElement extends HTMLElement {
   /** @param {StreamEvent} event */
   #take(event) {
     if (this.#stream?.cursor) this.setAttribute("cursor", this.#stream.cursor); // a copy of the page goes on from here
-    const shows = this.dispatchEvent(new CustomEvent("serversent:event", { detail: event, bubbles: true, cancelable: true }));
-    if (!shows) return;
+    if (!this.#announce("event", event)) return;
     const output = this.#output();
-    const modes = this.#modes;
+    const mode = this.#mode;
+    const isPrepended = mode.includes("prepend");
     const isAtEnd = output.scrollHeight - output.scrollTop - output.clientHeight < 5;
-    const node = this.#node(event, output, modes);
-    if (modes.has("prepend")) output.prepend(node);
-    else if (modes.has("replace") || (modes.has("html") && modes.size === 1)) output.replaceChildren(node);
+    const node = this.#node(event, output);
+    if (isPrepended) output.prepend(node);
+    else if (/replace|^html$/.test(mode)) output.replaceChildren(node);
     else output.append(node);
     const limit = Number(this.getAttribute("limit") ?? Infinity);
-    while (output.childElementCount > limit) output[modes.has("prepend") ? "lastElementChild" : "firstElementChild"]?.remove();
-    if (isAtEnd && !modes.has("prepend")) output.scrollTop = output.scrollHeight;
+    while (output.childElementCount > limit) output[isPrepended ? "lastElementChild" : "firstElementChild"]?.remove();
+    if (isAtEnd && !isPrepended) output.scrollTop = output.scrollHeight;
   }
 
-  /** @param {StreamEvent} event @param {Element} output @param {Set<string>} modes @returns {Node} */
-  #node(event, output, modes) {
-    const template = /** @type {HTMLTemplateElement | null} */ (this.querySelector("template"));
+  /** @param {StreamEvent} event @param {Element} output @returns {Node} */
+  #node(event, output) {
+    let template = this.querySelector("template");
     if (template) return filled(template, event);
-    if (modes.has("html")) {
-      const parsed = document.createElement("template");
-      parsed.innerHTML = event.data; // asked for, of the page's own server
-      return parsed.content;
+    if (this.#mode.includes("html")) {
+      template = document.createElement("template");
+      template.innerHTML = event.data; // asked for, of the page's own server
+      return template.content;
     }
-    if (modes.has("replace")) return document.createTextNode(event.data);
-    const line = document.createElement(/^(OL|UL|MENU)$/.test(output.tagName) ? "li" : "div");
+    if (this.#mode === "replace") return new Text(event.data);
+    const line = document.createElement(isList(output) ? "li" : "div");
     line.textContent = event.data;
     return line;
   }
 }
 
-/** @param {HTMLTemplateElement} template @param {StreamEvent} event */
+/**
+ * @param {HTMLTemplateElement} template
+ * @param {StreamEvent} event
+ */
 function filled(template, event) {
   const copy = /** @type {DocumentFragment} */ (template.content.cloneNode(true));
   /** @type {Record<string, unknown>} */
-  let values = {};
+  const values = { $data: event.data, $id: event.id, $type: event.type };
   try {
-    values = Object(event.json());
+    Object.assign(values, event.json());
   } catch {
     // Text, for $data.
   }
-  const all = { ...values, $data: event.data, $id: event.id, $type: event.type };
-  for (const element of copy.querySelectorAll("[data-sse-text]")) {
-    const value = all[/** @type {keyof typeof all} */ (element.getAttribute("data-sse-text") || "$data")];
-    element.textContent = typeof value === "object" ? JSON.stringify(value) : `${value ?? ""}`;
-  }
+  for (const element of copy.querySelectorAll("[data-sse-text]"))
+    element.textContent = `${values[element.getAttribute("data-sse-text") || "$data"] ?? ""}`;
   return copy;
 }
 
