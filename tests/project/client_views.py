@@ -1,19 +1,24 @@
 """Views for the browser client's tests: a page with it, and answers of every kind, in an order that a test sets."""
 
 import asyncio
+import re
 import time
 from collections import defaultdict
+from pathlib import Path
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.decorators import login_not_required
 from django.db.transaction import non_atomic_requests
 from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.shortcuts import render
+from django.template import RequestContext, Template
 from django.templatetags.static import static
 from django.views.decorators.csrf import csrf_exempt
 
 from serversent import channel_stream, send_event
 from serversent.open_connections import open_connections
+
+ROOT = Path(__file__).resolve().parents[2]
 
 asked: dict[str, list[dict[str, object]]] = defaultdict(list)
 
@@ -106,5 +111,26 @@ def users(request):
 
 
 @login_not_required
-def page_of(request, name):
-    return render(request, name)
+def howto(request, heading, number):
+    """A page of docs/howto-browser.md."""
+    text = (ROOT / "docs/howto-browser.md").read_text()
+    section = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)[1]
+    blocks = re.findall(r"^```html\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    if number == "element":  # the one that a sentence shows
+        (element,) = re.findall(r"`(<event-stream .*?>)`", section)
+        block = re.sub("<turbo-stream-source.*?</turbo-stream-source>", element + "</event-stream>", blocks[0])
+        block = block.replace("static %}", "static %}{% sse_script %}", 1)
+    else:
+        block = blocks[int(number)]
+    body = Template(block).render(RequestContext(request))
+    return HttpResponse(f"<!doctype html><title>{heading}</title><link rel=icon href='data:,'>{body}")
+
+
+@login_not_required
+def worker(request):
+    if "page" in request.GET:
+        return HttpResponse("<!doctype html><title>Worker</title>")
+    text = (ROOT / "docs/howto-browser.md").read_text()
+    (code,) = re.findall(r"## A service worker.*?^```javascript\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    code += "self.addEventListener('activate', (event) => event.waitUntil(clients.claim()));"
+    return HttpResponse(code, content_type="text/javascript", headers={"Service-Worker-Allowed": "/"})

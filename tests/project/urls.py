@@ -60,5 +60,6 @@ urlpatterns = [
     path("between/", client_views.between),
     path("mine/", client_views.mine),
     path("users/", client_views.users),
-    path("page/<str:name>/", client_views.page_of),
+    path("howto/<str:heading>/<str:number>/", client_views.howto),
+    path("worker/", client_views.worker),
 ]

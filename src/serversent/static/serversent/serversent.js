@@ -167,7 +167,7 @@ function judge(response, once) {
   const type = headers.get("Content-Type") ?? "no type";
   const isFine = status === 200;
   if (isFine && /^text\/event-stream *(;|$)/i.test(type)) return null;
-  const why = `the server answered ${status} with ${type}${response.redirected ? ` at ${response.url}` : ""}`;
+  const why = `answered ${status} with ${type}${response.redirected ? ` at ${response.url}` : ""}`;
   if (status === 401 || (isFine && response.redirected && /^text\/html/i.test(type)))
     return { over: "unauthorized", why };
   // What may have been done must not be asked for again, unless the server says that it was not.
