@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 PORT ?= 8000
+TESTS ?=
 ENVIRONMENT = $(PYTHON) scripts/environment.py
 BIN = .venv/bin
 
@@ -26,7 +27,7 @@ environment:
 	@$(ENVIRONMENT) .venv dev
 
 test: environment
-	@$(BIN)/python -m pytest -m "not long"
+	@$(BIN)/python -m pytest -m "not long" $(TESTS)
 
 test-all: environment
 	@$(BIN)/python -m pytest

@@ -25,6 +25,7 @@ SERVERS = [
 # What the servers and the browsers do does not change with every pair: these run in the main run alone.
 QUICK = [
     *["--ignore=tests/browser", "--ignore=tests/faults", "--ignore=tests/test_scripts.py"],
+    "--ignore=tests/test_client_files.py",
     "--ignore=tests/servers/test_restart.py",
 ]
 NO_SERVERS = ["--ignore=tests/servers"]

@@ -105,3 +105,6 @@ def test_collectstatic_with_hashed_names(tmp_path):
         call_command("collectstatic", interactive=False, verbosity=0)
     assert (tmp_path / "staticfiles.json").exists()
     assert list(tmp_path.glob("serversent_demo/demo.*.css"))
+    (client,) = tmp_path.glob("serversent/serversent.min.*.js")
+    (its_map,) = tmp_path.glob("serversent/serversent.min.js.*.map")
+    assert client.read_text().endswith(f"//# sourceMappingURL={its_map.name}\n")

@@ -1,0 +1,33 @@
+"""The browser client's files: small, and made from the source that is beside them."""
+
+import gzip
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from django.contrib.staticfiles import finders
+
+from .processes import ROOT
+
+FILES = ("serversent.min.js", "serversent.min.js.map", "serversent.d.ts")
+FOLDER = ROOT / "src/serversent/static/serversent"
+
+
+def test_it_is_under_six_kilobytes():
+    size = len(gzip.compress(Path(finders.find("serversent/serversent.min.js")).read_bytes(), 9))
+    assert size < 6000
+
+
+@pytest.mark.service("npm")
+def test_the_files_are_made_from_the_source(tmp_path):
+    """`make client` makes them."""
+    shutil.copy(FOLDER / "serversent.js", tmp_path)
+    command = json.loads((ROOT / "package.json").read_text())["scripts"]["build"]
+    _, _, command = command.partition(" && ")  # without its cd
+    path = os.pathsep.join([str(ROOT / "node_modules/.bin"), os.environ["PATH"]])
+    subprocess.run(command, shell=True, check=True, cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True)
+    for name in FILES:
+        assert (tmp_path / name).read_text() == (FOLDER / name).read_text(), f"{name}: make client"
