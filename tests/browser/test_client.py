@@ -384,7 +384,7 @@ def test_an_answer_that_does_not_come_is_stale(client, server, name):
     client.on("console", lambda message: said.append(message.text))
     it = listen(client, f"/answer/{name}/?plan=late:7")
     it.wait_state("stale")
-    assert "not a byte for 5 s" in it.why
+    assert "no byte for 5 s" in it.why
     assert any("proxy" in text for text in said)
     it.wait_data(["late"])
     assert it.state == "open"
@@ -414,6 +414,25 @@ def test_a_post_is_not_sent_again_when_it_may_have_been_done(client, server, nam
         it.wait_state("closed")
         client.wait_for_timeout(2000)
         assert len(asked(server, name)) == 1
+
+
+@pytest.mark.parametrize("events", [["pagehide", "pageshow"], ["freeze", "resume"], ["online", "pageshow"]])
+def test_a_page_that_is_put_aside_does_not_pay_twice(client, server, name, events):
+    it = listen(client, f"/answer/{name}/?plan=frames:data: token\\n\\n", method="POST", body="pay")
+    it.wait_data(["token"])
+    for event in events:
+        target = "document" if event in ("freeze", "resume") else "window"
+        client.evaluate(f"void {target}.dispatchEvent(new Event('{event}'))")
+    client.wait_for_timeout(500)
+    assert len(asked(server, name)) == 1
+    assert it.state == ("open" if events[0] == "online" else "closed")
+
+
+def test_an_event_has_an_id_if_it_was_sent_with_one(client, server, name):
+    it = listen(client, f"/answer/{name}/?plan=frames:id: 1\\ndata: a\\n\\ndata: b\\n\\nid: 2\\ndata: c\\n\\n")
+    it.wait_data(["a", "b", "c"])
+    assert [event[2] for event in it.events] == ["1", "", "2"]
+    assert it.cursor == "2"
 
 
 def test_headers_may_be_made_for_each_request(client, server, name):

@@ -136,5 +136,5 @@ def test_a_proxy_that_buffers(page, start, name):
         open_client(page, f"http://127.0.0.1:{port}")
         it = listen(page, f"/channels/?channel={name}")
         it.wait_state("stale")
-        assert "not a byte for 5 s" in it.why
+        assert "no byte for 5 s" in it.why
         assert any("Does a proxy buffer it?" in text for text in said)

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from tests.processes import serve
+from tests.relay import relay
 from tests.waiting import wait_for
 
 from .client import listen, open_client
@@ -167,6 +168,21 @@ def test_the_leader_is_frozen(server, name, how):
         check_all(listening, publisher.sent)
         assert took < 50  # the target is 5 s
         wait_for_one(server, name)
+
+
+def test_a_leader_whose_timers_are_late_is_reminded(server, tabs, name):
+    """Those of a tab in the background are, by a minute."""
+    with relay(server.port) as between:
+        opened = tabs(2, f"http://127.0.0.1:{between.port}")
+        listening = listen_all(opened, f"/channels/?channel={name}")
+        wait_for_one(server, name)
+        (leader,) = [number for number, it in enumerate(listening) if it.reads]
+        opened[leader].evaluate("() => { const real = setTimeout; window.setTimeout = (fn) => real(fn, 60_000); }")
+        between.cut()
+        send(server, name, "a")
+        for it in listening:
+            it.wait_data(["a"])
+        assert listening[leader].reads
 
 
 def test_one_stops_and_the_others_go_on(server, tabs, name):

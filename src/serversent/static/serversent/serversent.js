@@ -39,7 +39,6 @@ const MAX_RETRY_MILLISECONDS = 30_000;
 const GOOD_MILLISECONDS = 10_000; // a connection that held so long was a good one
 const SLOW_ANSWER_MILLISECONDS = 5000;
 const NO_ANSWER_MILLISECONDS = 40_000;
-const KNOWN_MILLISECONDS = 1000; // an opening comment has come by then, if there is one
 const NO_BYTE_MILLISECONDS = 20_000;
 const DEFAULT_HEARTBEAT_MILLISECONDS = 15_000;
 const TROUBLE_MILLISECONDS = 3000; // shown after this: most are over before
@@ -188,7 +187,7 @@ function retryAfter(value) {
  * @param {string} there
  */
 function reached(here, there) {
-  const [mine, theirs] = [here, there].map((text) => /^([a-z0-9]{1,40})-(\d{1,16})$/.exec(text));
+  const [mine, theirs] = [here, there].map((text) => /^(\w+)-(\d+)$/.exec(text));
   return !!mine && !!theirs && mine[1] === theirs[1] && +mine[2] >= +theirs[2];
 }
 
@@ -200,6 +199,9 @@ function pageUser() {
   const script = /** @type {HTMLElement | null} */ (document.querySelector("script[data-serversent-user]"));
   return script?.dataset.serversentUser ?? "";
 }
+
+/** @param {{ type: string }} event */
+const isBeginning = ({ type }) => type === "ready" || type === "reset";
 
 /** @param {string} text */
 const warn = (text) => console.warn(`serversent: ${text}`);
@@ -227,6 +229,7 @@ class Connection {
   #once;
   /** @type {AbortController | null} */
   #attempt = null;
+  #id = ""; // the last one; an event without has the one before it
   #run = 0; // changes with each start and stop, which ends what was begun before
   #types = new Set(["message", "ready", "reset", "end"]);
   /** @type {EventSource | null} */
@@ -240,6 +243,7 @@ class Connection {
   #pause = 0; // the silence before that
   #heartbeat = 0; // milliseconds; 0: none is known of
   #waitsUntil = 0; // earlier than this nothing that happens here may end a wait
+  #due = 0; // when it ends
   /** @type {(() => void) | null} */
   #endWait = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -277,6 +281,12 @@ class Connection {
       this.#attempt?.abort();
   }
 
+  /** Do what timers are late with: those of a tab in the background are, by a minute. */
+  catchUp() {
+    if (!this.#endWait) this.#watch();
+    else if (Date.now() >= this.#due) this.#endWait();
+  }
+
   /** @param {string} type also has to be asked of EventSource */
   listen(type) {
     this.#types.add(type);
@@ -307,7 +317,9 @@ class Connection {
       if (!outcome.soon && run === this.#run) {
         const least = outcome.after ?? 0;
         this.#waitsUntil = Date.now() + least;
-        await this.#wait(Math.max(least, backoff(this.#retry, failures)));
+        const wait = Math.max(least, backoff(this.#retry, failures));
+        this.#due = Date.now() + wait;
+        await this.#wait(wait);
       }
       if (run !== this.#run) return;
     }
@@ -354,7 +366,6 @@ class Connection {
       this.#answered = true;
       this.#hear();
       this.#say("open");
-      setTimeout(() => this.#know(this.ofLog ?? false), KNOWN_MILLISECONDS);
       return await this.#read(response, run);
     } catch (error) {
       if (run !== this.#run) return ENDED;
@@ -372,6 +383,7 @@ class Connection {
   async #read(response, run) {
     /** @type {Outcome | null} */
     let ended = null;
+    this.#id = this.cursor;
     const parser = new Parser(
       {
         id: (id) => run === this.#run && this.#move(id),
@@ -401,12 +413,14 @@ class Connection {
       if (ended) return ended;
     }
     if (this.#once) return ENDED;
-    return { why: "the connection is lost" };
+    return { why: "connection lost" };
   }
 
   /** @param {StreamEvent} event */
   #emit(event) {
-    this.ofLog ??= event.type === "ready" || event.type === "reset";
+    this.ofLog ??= isBeginning(event);
+    if (event.id === this.#id) event.id = "";
+    else this.#id = event.id;
     if (event.id && event.id !== "end") this.cursor = event.id; // the end is not a place to come back to
     this.sink.event(event);
   }
@@ -420,7 +434,7 @@ class Connection {
 
   /** @param {string} text ours are `stream, heartbeat 15 s`, `stream of channels, ...`, `hb`, `hb k3f9-1042` */
   #comment(text) {
-    const opening = /^stream( of channels)?, heartbeat ([\d.]+) s$/.exec(text);
+    const opening = /^stream( of channels)?, heartbeat ([\d.]+)/.exec(text);
     if (opening) {
       this.#heartbeat = Number(opening[2]) * 1000;
       this.#hear();
@@ -465,12 +479,13 @@ class Connection {
     const [late, dead] = this.#limits();
     if (quiet >= dead) return this.#attempt?.abort();
     if (quiet >= late && this.#state !== "stale") {
-      const what = this.#received ? "no sign of life" : "not a byte";
+      const what = this.#received ? "no sign of life" : "no byte";
       const hint = this.#received ? "" : ". Does a proxy buffer it?";
       const why = `${what} for ${Math.round(quiet / 1000)} s from ${this.#url}${hint}`;
       warn(why);
       this.#say("stale", why);
     }
+    clearTimeout(this.#timer);
     this.#timer = setTimeout(this.#watch, (quiet < late ? late : dead) - quiet);
   };
 
@@ -489,7 +504,7 @@ class Connection {
       };
       source.onerror = () => {
         if (source.readyState === EventSource.CLOSED) resolve(null);
-        else this.#say("retrying", "the connection is lost");
+        else this.#say("retrying", "connection lost");
       };
       source.addEventListener("end", () => resolve(ENDED));
       for (const type of this.#types) source.addEventListener(type, this.#fromSource);
@@ -599,10 +614,10 @@ class Party {
         })
       );
     };
-    navigator.locks.request(this.#name, steal ? { steal } : { signal: request.signal }, lead).catch((error) => {
+    navigator.locks.request(this.#name, steal ? { steal } : { signal: request.signal }, lead).catch(() => {
       if (request !== this.#request || this.#isOver) return;
-      if (error.name === "AbortError")
-        this.#follow(); // taken from us, who did not answer
+      if (this.#isLeader)
+        this.#follow(); // it was taken from us, who did not answer
       else lead(); // a document that may have no locks
     });
   }
@@ -628,7 +643,8 @@ class Party {
 
   /** @param {StreamEvent} event */
   event(event) {
-    if (event.id && event.id !== "end") this.#last = event.id;
+    // Who comes between a reset and the cursor that goes with it has to begin by itself.
+    if (event.id || isBeginning(event)) this.#last = event.id;
     if (this.#isLeader) this.#say({ event });
     this.#sink.event(event);
     this.#compare();
@@ -680,7 +696,10 @@ class Party {
   #hear(said) {
     if (this.#isOver) return;
     if (said === WHO_LEADS) {
-      if (this.#isLeader) this.#say();
+      if (this.#isLeader) {
+        this.#say();
+        this.#own.catchUp();
+      }
       return;
     }
     if (said.term < this.#term || (this.#isLeader && said.term === this.#term)) return;
@@ -711,7 +730,7 @@ class Party {
 
   /** @param {{ type: string, id: string }} event */
   #isNew({ type, id }) {
-    if (type === "ready" || type === "reset") this.#isFresh = true;
+    if (isBeginning({ type })) this.#isFresh = true;
     const isNew = this.#isFresh || !this.#said?.ofLog || !id || !reached(this.#own.cursor, id);
     if (id) this.#isFresh = false;
     return isNew;
@@ -721,16 +740,14 @@ class Party {
   #compare() {
     const said = this.#said;
     if (!said || said.over || this.#isLeader || this.#isSynced || this.#isOver) return;
-    const isLive = said.state === "open" && !said.ofLog && this.#forced;
+    const isLive = this.#forced && said.ofLog === false;
     if (isLive || (said.ofLog && reached(this.#own.cursor, said.last))) {
       this.#isSynced = true;
       this.#own.close();
-      this.#sink.state(said.state, said.why);
-    } else if ((said.ofLog !== undefined && !this.#forced) || said.ofLog) {
+    } else if (said.ofLog || (!this.#forced && said.state === "open")) {
       this.#own.open();
-    } else if (!this.#own.isRunning) {
-      this.#sink.state(said.state, said.why);
     }
+    if (!this.#own.isRunning) this.#sink.state(said.state, said.why);
   }
 
   // A leader that was frozen is replaced by a tab that somebody looks at.
@@ -760,7 +777,7 @@ function circle(options) {
   const { share, transport, body, headers } = options;
   if (!navigator.locks || share === false || transport === "eventsource" || body || isOnce(options)) return;
   if (typeof share === "string") return { name: share, forced: true };
-  if (!headers) return { name: pageUser() || (share ? "*" : ""), forced: !!share };
+  if (!headers) return { name: pageUser(), forced: !!share };
 }
 
 /**
@@ -789,7 +806,7 @@ class Stream {
     event: (event) => this.#take(event),
     state: (state, why) => this.#say(state, why),
     over: (outcome) => this.#end(outcome),
-    moved: () => this.#keep(),
+    moved: () => this.#kept(this.cursor),
   };
 
   /** @param {string | URL} url @param {Options} [options] */
@@ -798,7 +815,7 @@ class Stream {
     this.#url = new URL(url, document.baseURI).href;
     this.#key = keyOf(this.#url);
     this.#own = new Connection(this.#url, options, this.#sink);
-    this.#own.cursor = (options.persist && this.#kept()) || options.cursor || "";
+    this.#own.cursor = this.#kept() || options.cursor || "";
     options.signal?.addEventListener("abort", () => this.stop());
     if (options.autostart !== false && !options.signal?.aborted) this.start();
   }
@@ -884,6 +901,11 @@ class Stream {
 
   /** @internal */
   leave() {
+    if (isOnce(this.#options)) this.stop();
+    else this.#leave();
+  }
+
+  #leave() {
     this.#own.close();
     this.#party?.leave();
     this.#party = null;
@@ -899,10 +921,10 @@ class Stream {
 
   /** @param {StreamEvent} event */
   #take(event) {
-    this.#keep();
+    this.#kept(this.cursor);
     const { type } = event;
     if (type !== "state" && type !== "error") this.#dispatch(type, event); // which are the stream's own
-    if (!["ready", "reset", "end"].includes(type)) this.#dispatch("*", event);
+    if (!isBeginning(event) && type !== "end") this.#dispatch("*", event);
   }
 
   /** @param {State} state @param {string} why */
@@ -915,7 +937,7 @@ class Stream {
 
   /** @param {Outcome} outcome */
   #end({ over = "closed", isFine, why }) {
-    this.leave();
+    this.#leave();
     running.delete(this);
     this.#say(over, why);
     this.#isRunning = false;
@@ -931,27 +953,18 @@ class Stream {
     this.#target.dispatchEvent(new CustomEvent(type, { detail: event }));
   }
 
-  // The cursor, over a reload.
+  // The cursor, over a reload. Without a value: what is kept.
 
-  #keep() {
-    if (!this.#options.persist || !this.cursor) return;
+  /** @param {string} [cursor] */
+  #kept(cursor) {
+    if (!this.#options.persist) return;
+    const name = `serversent ${circle(this.#options)?.name} ${this.#key}`;
     try {
-      sessionStorage.setItem(this.#storageKey, this.cursor);
+      if (!cursor) return sessionStorage.getItem(name);
+      sessionStorage.setItem(name, cursor);
     } catch {
       // Full, or forbidden here.
     }
-  }
-
-  #kept() {
-    try {
-      return sessionStorage.getItem(this.#storageKey);
-    } catch {
-      return null;
-    }
-  }
-
-  get #storageKey() {
-    return `serversent ${circle(this.#options)?.name ?? ""} ${this.#key}`;
   }
 }
 
@@ -997,7 +1010,7 @@ const isList = ({ tagName }) => /^([OU]L|TBODY)$/.test(tagName);
  * attribute `state` has too. A `<template>` inside is filled in for each event: `data-sse-text="name"` with a value of
  * its JSON, `$data`, `$id` and `$type` with its own.
  */
-export class EventStreamElement extends HTMLElement {
+class EventStreamElement extends HTMLElement {
   static observedAttributes = ["src", "state"];
   /** @type {Stream | null} */
   #stream = null;
