@@ -50,8 +50,11 @@ class Relay:
                     end.shutdown(socket.SHUT_RDWR)
 
     def freeze(self) -> None:
-        """Pass nothing on, until ``cut``: each end takes the other for silent."""
+        """Pass nothing on, until ``thaw`` or ``cut``: each end takes the other for silent."""
         self._flowing.clear()
+
+    def thaw(self) -> None:
+        self._flowing.set()
 
     def cut(self, *, refuse: bool = False) -> None:
         """Cut every connection; with ``refuse``, and each new one, until ``mend``."""

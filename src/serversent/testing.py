@@ -51,7 +51,7 @@ class Stream:
     """
 
     def __init__(self, application: Any, url: str, headers: Sequence[tuple[str, str]]) -> None:
-        path, _, query = url.partition("?")
+        path, _, query = urllib.parse.urldefrag(url).url.partition("?")
         self._application = application
         self._scope = {
             "type": "http",

@@ -379,6 +379,28 @@ def test_after_a_sleep_an_overdue_stream_comes_back_at_once(client, server, name
         wait_for(lambda: it.states[2:] == ["retrying", "connecting"], "another attempt", 1)
 
 
+@pytest.mark.parametrize(
+    ("goes", "comes"), [("window.pagehide", "window.pageshow"), ("document.freeze", "document.resume")]
+)
+def test_a_page_that_is_put_aside_has_no_connection(client, server, name, goes, comes):
+    def dispatch(event):
+        target, _, kind = event.partition(".")
+        client.evaluate(f"void {target}.dispatchEvent(new Event('{kind}'))")
+
+    it = listen(client, f"/channels/?channel={name}")
+    wait_for(lambda: it.own == ["ready"], "ready")
+    dispatch(goes)
+    wait_for(lambda: server.get(f"/connections/?channel={name}").json() == 0, "the end of the connection")
+    send(server, name, "away")
+    dispatch(comes)
+    it.wait_data(["away"])
+    it.stop()
+    dispatch(goes)
+    dispatch(comes)
+    client.wait_for_timeout(500)
+    assert server.get(f"/connections/?channel={name}").json() == 0
+
+
 def test_an_answer_that_does_not_come_is_stale(client, server, name):
     said = []
     client.on("console", lambda message: said.append(message.text))

@@ -84,16 +84,22 @@ def test_a_tab_that_comes_later_misses_nothing_and_has_its_initial_state(server,
 
 
 def test_a_page_that_is_newer_than_what_the_leader_has_seen_repeats_nothing(server, tabs, name):
-    first, second = tabs(2, server.url)
-    one = listen(first, f"/channels/?channel={name}")
-    wait_for(lambda: one.own == ["ready"], "ready")
-    first.evaluate("() => { BroadcastChannel.prototype.postMessage = () => {}; }")  # its word is late
-    send(server, name, "a")
-    one.wait_data(["a"])
-    two = listen(second, f"/channels/?channel={name}", cursor=one.cursor)
-    two.wait_state("open")
-    send(server, name, "b")
-    two.wait_data(["b"])
+    with relay(server.port) as between:
+        first, second = tabs(2, f"http://127.0.0.1:{between.port}")
+        one = listen(first, f"/channels/?channel={name}")
+        wait_for(lambda: one.own == ["ready"], "ready")
+        between.freeze()  # what the leader gets is late
+        send(server, name, "a")
+        with server.open(f"/channels/?channel={name}", headers={"Last-Event-ID": one.cursor}) as stream:
+            cursor = stream.next().id
+        two = listen(second, f"/channels/?channel={name}", cursor=cursor)
+        two.wait_state("open")
+        between.thaw()
+        one.wait_data(["a"])
+        send(server, name, "b")
+        one.wait_data(["a", "b"])
+        two.wait_data(["b"])
+        assert not two.reads
 
 
 def test_a_lost_word_of_the_leader_is_read_from_the_server(server, tabs, name):
