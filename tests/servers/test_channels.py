@@ -1,10 +1,10 @@
 """Channels through real servers: published in one process, received over HTTP from another, on each database."""
 
 import json
-import time
 import os
 import subprocess
 import sys
+import time
 import urllib.parse
 
 import pytest

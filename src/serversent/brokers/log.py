@@ -84,7 +84,8 @@ _BEFORE = {
     ),
     "sqlite": (
         "SELECT julianday('now')",
-        "SELECT MAX(id) FROM (SELECT id FROM serversent_event WHERE julianday(logged_at) <= %s ORDER BY id DESC LIMIT 1)",
+        "SELECT MAX(id) FROM "
+        "(SELECT id FROM serversent_event WHERE julianday(logged_at) <= %s ORDER BY id DESC LIMIT 1) AS n",
     ),
 }
 
