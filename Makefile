@@ -36,7 +36,7 @@ services:
 	@$(PYTHON) scripts/services.py
 
 node_modules: package-lock.json
-	@npm ci --silent --ignore-scripts && touch node_modules
+	@npm install --silent --no-save --ignore-scripts && touch node_modules
 
 client: node_modules
 	@npm run --silent build
