@@ -17,7 +17,7 @@ from serversent import send_event
 from serversent.brokers import broker, memory
 from serversent.errors import StreamRefused
 from serversent.handoff import Handoff
-from serversent.identity import is_for_another, page_user
+from serversent.identity import is_for_another, new_session_id, page_user, session_ids
 from serversent.page import page_cursor
 from serversent.signed import read_signed
 
@@ -226,3 +226,16 @@ async def test_a_stream_is_refused_to_a_page_of_another_user():
         handoff.take_place(request, None)
     assert refused.value.status == 401
     await handoff.close()
+
+
+@pytest.mark.django_db
+def test_a_session_that_is_being_loaded_is_not_loaded_again(django_assert_num_queries):
+    """Its headers are sent after 250 ms, whether a generator has got what it asked for or not."""
+    session = SessionStore("a-key")
+    session.accessed = True  # as Django sets it, before it loads
+    with django_assert_num_queries(0):
+        assert len(session_ids(session)) == 1
+    session["x"] = 1
+    assert len(session_ids(session)) == 1
+    new_session_id(session)
+    assert len(session_ids(session)) == 2

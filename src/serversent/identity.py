@@ -114,7 +114,8 @@ def session_ids(session: Any) -> tuple[str, ...]:
     found: list[str] = []
     if session.session_key and not isinstance(session, SignedCookies):  # there the key is all the data
         found.append(_digest(session.session_key))
-    if session.accessed and (kept := session.get(_SESSION_KEY)):
+    # Asked for is not loaded: a generator may be loading it just now, in its thread.
+    if hasattr(session, "_session_cache") and (kept := session.get(_SESSION_KEY)):
         found.append(kept)
     return tuple(found)
 
