@@ -19,8 +19,8 @@ from .signed import sse_url
 
 __all__ = ["event_stream_element", "script_element"]
 
-# Attributes of the element that a page may give, and those of them that are there or not.
-ATTRIBUTES = {"event", "mode", "limit", "target", "autostart", "persist", "share", "transport", "id", "class"}
+# The element's own, which the tag passes on.
+ATTRIBUTES = {"event", "mode", "limit", "target", "autostart", "persist", "share", "id", "class"}
 
 
 def script_element(request: HttpRequest | None) -> SafeString:

@@ -37,6 +37,10 @@ def fulfilled_by(path):
     return lambda route: route.fulfill(path=path)
 
 
+def answered_with(html):
+    return lambda route: route.fulfill(body=html, content_type="text/html; charset=utf-8")
+
+
 @pytest.fixture
 def show(page, server):
     """Return a function that opens a page of the how-to, and waits until its stream is open."""
@@ -134,3 +138,61 @@ def test_javascript(page, server):
     page.add_script_tag(content=code, type="module")
     wait_for(lambda: page.evaluate("said.includes('because')"), "the answer")
     wait_for(lambda: page.evaluate("said.some((text) => text.startsWith('closed'))"), "the state")
+
+
+# The element on pages that the libraries swap, cache and bring back.
+
+HEAD = """<!doctype html><title>{title}</title><link rel="icon" href="data:,">
+<script type="module" src="/static/serversent/serversent.js"></script>{script}"""
+ELEMENT = '<event-stream src="/channels/?channel={channel}" autostart {more}></event-stream>'
+
+
+def test_htmx_swaps_the_element(page, server):
+    channel = "swapped"
+    part = f'<div id="part" hx-get="/part/" hx-swap="outerHTML">{ELEMENT.format(channel=channel, more="")}</div>'
+    script = '<script src="/static/htmx.min.js"></script>'
+    page.route("**/static/htmx.min.js", fulfilled_by(ROOT / "node_modules" / LIBRARIES["htmx.min.js"]))
+    page.route("**/part/", answered_with(part))
+    page.route("**/whole/", answered_with(HEAD.format(title="Whole", script=script) + part))
+    page.goto(f"{server.url}/whole/")
+    for number in range(3):
+        expect(page.locator("event-stream")).to_have_attribute("state", "open")
+        send(server, channel, number)
+        expect(page.locator("[data-sse-output] > *")).to_have_text([str(number)])  # once, in the part as it is now
+        wait_for(lambda: server.get(f"/connections/?channel={channel}").json() == 1, "one connection")
+        page.locator("#part").click()
+        expect(page.locator("[data-sse-output] > *")).to_have_count(0)
+
+
+def test_turbo_brings_the_element_back(page, server):
+    channel = "restored"
+    script = '<script type="module" src="/static/turbo.js"></script>'
+    pages = {
+        "one": HEAD.format(title="One", script=script)
+        + '<body><a href="/turbo/two">two</a>'
+        + ELEMENT.format(channel=channel, more="")
+        + "</body>",
+        "two": HEAD.format(title="Two", script=script) + '<body><a href="/turbo/one">one</a></body>',
+    }
+    page.route("**/static/turbo.js", fulfilled_by(ROOT / "node_modules" / LIBRARIES["turbo.js"]))
+    for name, body in pages.items():
+        page.route(f"**/turbo/{name}", answered_with(body))
+    page.goto(f"{server.url}/turbo/one")
+    element = page.locator("event-stream")
+    expect(element).to_have_attribute("state", "open")
+    page.evaluate("window.isTheSamePage = true")
+    send(server, channel, "here")
+    expect(page.locator("[data-sse-output] > *")).to_have_text(["here"])
+    page.get_by_role("link", name="two").click()
+    expect(page).to_have_title("Two")
+    wait_for(lambda: server.get(f"/connections/?channel={channel}").json() == 0, "the end of the connection")
+    send(server, channel, "away")
+    page.go_back()
+    expect(page).to_have_title("One")
+    expect(page.locator("[data-sse-output] > *")).to_have_text(
+        ["here", "away"]
+    )  # a copy of the page, and what it missed
+    send(server, channel, "back")
+    expect(page.locator("[data-sse-output] > *")).to_have_text(["here", "away", "back"])
+    assert page.evaluate("window.isTheSamePage")
+    wait_for(lambda: server.get(f"/connections/?channel={channel}").json() == 1, "one connection")
