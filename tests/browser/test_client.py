@@ -512,7 +512,7 @@ def test_an_abort_signal_stops_it(client, server):
     assert client.evaluate("client.connect('/async/', { signal: AbortSignal.abort() }).state") == "idle"
 
 
-def test_a_listener_that_fails_harms_nobody(client, server, name):
+def test_a_handler_that_fails_harms_nobody(client, server, name):
     it = listen(client, f"/channels/?channel={name}")
     client.evaluate(
         """

@@ -409,7 +409,7 @@ class Connection {
       this.#hear();
       if (this.#state === "stale") this.#say("open");
       parser.feed(value);
-      if (run !== this.#run) return ENDED; // by a listener
+      if (run !== this.#run) return ENDED; // by the page
       if (ended) return ended;
     }
     if (this.#once) return ENDED;
@@ -837,10 +837,10 @@ class Stream {
    */
   on(type, fn) {
     /** @param {Event} event */
-    const listener = (event) => fn(/** @type {CustomEvent} */ (event).detail);
-    this.#target.addEventListener(type, listener);
+    const handler = (event) => fn(/** @type {CustomEvent} */ (event).detail);
+    this.#target.addEventListener(type, handler);
     if (type !== "error") this.#own.listen(type);
-    return () => this.#target.removeEventListener(type, listener);
+    return () => this.#target.removeEventListener(type, handler);
   }
 
   /** Begin, or go on from the cursor. */
