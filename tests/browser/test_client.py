@@ -108,7 +108,7 @@ def test_an_event_is_bounded(client, line):
         """,
         line,
     )
-    assert message == "an event is too large"
+    assert message == "event too large"
 
 
 def test_comments_may_be_endless(client):
@@ -331,7 +331,7 @@ def test_the_end_of_a_channel_and_of_a_generator(client, server, name):
     three = listen(client, "/three/", "three")
     three.wait_state("closed")
     assert three.data == ["0", "1", "2"]
-    assert three.why == "it has ended"
+    assert three.why == "ended"
     three.start()  # that somebody asks for it again is no reconnect
     three.wait_data(["0", "1", "2"] * 2)
 
@@ -528,6 +528,34 @@ def test_a_handler_that_fails_harms_nobody(client, server, name):
     send(server, name, "a", "b")
     it.wait_data(["a", "b"])
     assert client.evaluate("[window.failures, window.after]") == [2, True]
+
+
+@pytest.mark.parametrize("state", ["connecting", "open", "closed"])
+def test_a_handler_may_stop_and_start_it(client, server, name, state):
+    """In any state; it is what was said last, and has one connection or none."""
+    path = f"/channels/?channel={name}"
+    client.evaluate(
+        """
+        ([url, state]) => {
+          window.stream = client.connect(url, { autostart: false });
+          let count = 0;
+          stream.on("state", (event) => {
+            if (event.data !== state || (count += 1) > 1) return;
+            stream.stop();
+            stream.start();
+          });
+          stream.start();
+        }
+        """,
+        [path, state],
+    )
+    if state == "closed":
+        client.evaluate("stream.stop()")
+    wait_for(lambda: client.evaluate("stream.state") == "open", "the stream")
+    wait_for(lambda: server.get(f"/connections/?channel={name}").json() == 1, "one connection")
+    client.evaluate("stream.stop()")
+    assert client.evaluate("stream.state") == "closed"
+    wait_for(lambda: server.get(f"/connections/?channel={name}").json() == 0, "its end")
 
 
 def test_types_and_json(client, server, name):

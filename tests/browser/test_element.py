@@ -88,6 +88,10 @@ def test_limit(show, server, name):
     element = show("autostart limit=2 mode=prepend")
     send(server, name, *"abc")
     expect(lines(element)).to_have_text(["c", "b"])
+    for limit in ("-1", "", "many"):
+        element = show(f"autostart limit='{limit}'")
+        send(server, name, *"ab")
+        expect(lines(element)).to_have_text(["a", "b"])
 
 
 def test_target_and_lists(show, server, name, page):

@@ -297,6 +297,18 @@ def test_streams_without_cursors_are_not_shared_unless_asked_for(server, tabs):
     assert second.data[0] != '{"number": 0}'
 
 
+def test_the_end_of_one_tab_s_own_stream_is_not_that_of_another(server, tabs):
+    one, two = tabs(2, server.url)
+    first = listen(one, "/slowly/")
+    first.wait_state("open")
+    wait_for(lambda: first.data, "its first event")
+    one.wait_for_timeout(1000)
+    second = listen(two, "/slowly/")
+    first.wait_state("closed")
+    second.wait_state("closed")
+    assert first.data == second.data
+
+
 def test_pages_with_addresses_of_their_own_signature_share(server, tabs, name):
     one, two = tabs(2, server.url)
     urls = [

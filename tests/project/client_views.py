@@ -15,7 +15,7 @@ from django.template import RequestContext, Template
 from django.templatetags.static import static
 from django.views.decorators.csrf import csrf_exempt
 
-from serversent import channel_stream, send_event
+from serversent import channel_stream, event_stream, send_event
 from serversent.open_connections import open_connections
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,6 +103,13 @@ def mine(request):
     if not request.user.is_authenticated:
         return HttpResponse("Log in.", status=401)
     return f"user-{request.user.pk}"
+
+
+@event_stream
+async def slowly(request):
+    for number in range(4):
+        yield number
+        await asyncio.sleep(0.7)
 
 
 @login_not_required

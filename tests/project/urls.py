@@ -62,4 +62,5 @@ urlpatterns = [
     path("users/", client_views.users),
     path("howto/<str:heading>/<str:number>/", client_views.howto),
     path("worker/", client_views.worker),
+    path("slowly/", client_views.slowly),
 ]

@@ -40,7 +40,6 @@ const GOOD_MILLISECONDS = 10_000; // a connection that held so long was a good o
 const SLOW_ANSWER_MILLISECONDS = 5000;
 const NO_ANSWER_MILLISECONDS = 40_000;
 const NO_BYTE_MILLISECONDS = 20_000;
-const DEFAULT_HEARTBEAT_MILLISECONDS = 15_000;
 const TROUBLE_MILLISECONDS = 3000; // shown after this: most are over before
 const LEADER_ASKED_MILLISECONDS = 1500;
 const LEADER_LOST_MILLISECONDS = 3500;
@@ -110,7 +109,7 @@ export class Parser {
   /** @param {string} piece */
   #grow(piece) {
     this.#size += piece.length;
-    if (this.#size > MAX_EVENT_CHARACTERS) throw new RangeError("an event is too large");
+    if (this.#size > MAX_EVENT_CHARACTERS) throw new RangeError("event too large");
     this.#line.push(piece);
   }
 
@@ -166,7 +165,7 @@ function judge(response, once) {
   const type = headers.get("Content-Type") ?? "no type";
   const isFine = status === 200;
   if (isFine && /^text\/event-stream *(;|$)/i.test(type)) return null;
-  const why = `answered ${status} with ${type}${response.redirected ? ` at ${response.url}` : ""}`;
+  const why = `answered ${status} with ${type} at ${response.url}`;
   if (status === 401 || (isFine && response.redirected && /^text\/html/i.test(type)))
     return { over: "unauthorized", why };
   // What may have been done must not be asked for again, unless the server says that it was not.
@@ -196,8 +195,9 @@ const isOnce = ({ method = "GET" }) => method.toUpperCase() !== "GET";
 
 /** Whom the page is for, as `{% sse_script %}` says; "" if it does not. */
 function pageUser() {
-  const script = /** @type {HTMLElement | null} */ (document.querySelector("script[data-serversent-user]"));
-  return script?.dataset.serversentUser ?? "";
+  /** @type {NodeListOf<HTMLElement>} */
+  const scripts = document.querySelectorAll("script[data-serversent-user]");
+  return [...scripts].at(-1)?.dataset.serversentUser ?? "";
 }
 
 /** @param {{ type: string }} event */
@@ -207,7 +207,7 @@ const isBeginning = ({ type }) => type === "ready" || type === "reset";
 const warn = (text) => console.warn(`serversent: ${text}`);
 
 /** @type {Outcome} */
-const ENDED = { over: "closed", all: true, isFine: true, why: "it has ended" };
+const ENDED = { over: "closed", all: true, isFine: true, why: "ended" };
 
 /**
  * @typedef {object} Sink takes what a connection brings
@@ -227,6 +227,7 @@ class Connection {
   sink;
   #options;
   #once;
+  #user = pageUser(); // of the page as it is now, whoever logs in later
   /** @type {AbortController | null} */
   #attempt = null;
   #id = ""; // the last one; an event without has the one before it
@@ -240,7 +241,6 @@ class Connection {
   #answered = false;
   #received = false;
   #heard = 0; // the wall clock's: the others stand still while the machine sleeps
-  #pause = 0; // the silence before that
   #heartbeat = 0; // milliseconds; 0: none is known of
   #waitsUntil = 0; // earlier than this nothing that happens here may end a wait
   #due = 0; // when it ends
@@ -305,6 +305,7 @@ class Connection {
     for (let failures = 0; ; failures += 1) {
       const began = Date.now();
       this.#say("connecting");
+      if (run !== this.#run) return; // by the page
       const outcome = await (this.#options.transport === "eventsource" ? this.#native(run) : this.#fetch(run));
       if (run !== this.#run) return;
       clearTimeout(this.#timer);
@@ -344,7 +345,7 @@ class Connection {
     sent.set("Accept", "text/event-stream");
     if (this.cursor) sent.set("Last-Event-ID", this.cursor);
     // Who has logged in meanwhile, in another tab, is not who this page is for.
-    if (pageUser() && this.#url.startsWith(`${location.origin}/`)) sent.set("Serversent-User", pageUser());
+    if (this.#user && this.#url.startsWith(`${location.origin}/`)) sent.set("Serversent-User", this.#user);
     const credentials = withCredentials ? "include" : "same-origin";
     return fetch(this.#url, { method, body, headers: sent, credentials, cache: "no-store", signal });
   }
@@ -358,6 +359,7 @@ class Connection {
     this.#hear();
     try {
       const response = await this.#request(attempt.signal);
+      if (run !== this.#run) return ENDED;
       const verdict = judge(response, this.#once);
       if (verdict) {
         response.body?.cancel().catch(() => {});
@@ -439,14 +441,9 @@ class Connection {
       this.#heartbeat = Number(opening[2]) * 1000;
       this.#hear();
       this.#know(!!opening[1]);
-    } else if (/^hb\b/.test(text)) {
-      // Of a stream that did not say how often: the pause before the first is at least that long.
-      this.#heartbeat ||= Math.max(DEFAULT_HEARTBEAT_MILLISECONDS, this.#pause);
-      const cursor = text.slice(3);
-      if (reached(cursor, cursor)) {
-        this.#know(true);
-        this.#move(cursor);
-      }
+    } else if (text.startsWith("hb ")) {
+      this.#know(true);
+      this.#move(text.slice(3));
     }
   }
 
@@ -460,9 +457,7 @@ class Connection {
   // The watchdog.
 
   #hear() {
-    const now = Date.now();
-    this.#pause = now - this.#heard;
-    this.#heard = now;
+    this.#heard = Date.now();
     clearTimeout(this.#timer);
     this.#timer = setTimeout(this.#watch, this.#limits()[0]);
   }
@@ -616,14 +611,19 @@ class Party {
     };
     navigator.locks.request(this.#name, steal ? { steal } : { signal: request.signal }, lead).catch(() => {
       if (request !== this.#request || this.#isOver) return;
-      if (this.#isLeader)
+      if (this.#isLeader) {
         this.#follow(); // it was taken from us, who did not answer
-      else lead(); // a document that may have no locks
+      } else {
+        this.#channel.onmessage = null; // a document that may have no locks is alone
+        lead();
+      }
     });
   }
 
   #lead() {
-    this.#last = (this.#isSynced && this.#said?.last) || this.#own.cursor;
+    // What was read of the former leader, who may have been behind, is read again.
+    const said = this.#isSynced && this.#said;
+    this.#last = (said && reached(said.cursor, this.#own.cursor) && said.last) || this.#own.cursor;
     this.#isLeader = true;
     this.#term = Math.max(this.#term + 1, Date.now());
     this.#n = 0;
@@ -634,6 +634,7 @@ class Party {
   #follow() {
     this.#release?.();
     this.#isLeader = this.#isSynced = false;
+    this.#said = null;
     this.#heard = Date.now();
     this.#channel.postMessage(WHO_LEADS);
     this.#queue();
@@ -710,8 +711,9 @@ class Party {
     this.#n = said.n;
     this.#said = said;
     if (said.over) {
-      // Another page's address may have another signature, with another end.
-      if (said.over.all || said.url === this.#url) this.#sink.over(said.over);
+      // Who reads by itself hears it itself. Another page's address may have another signature, with another end.
+      const isOurs = (said.ofLog || this.#forced) && !this.#own.isRunning;
+      if (isOurs && (said.over.all || said.url === this.#url)) this.#sink.over(said.over);
     } else if (this.#isSynced && isNext) {
       this.#take(said);
     } else {
@@ -743,6 +745,7 @@ class Party {
     const isLive = this.#forced && said.ofLog === false;
     if (isLive || (said.ofLog && reached(this.#own.cursor, said.last))) {
       this.#isSynced = true;
+      this.#isFresh = false;
       this.#own.close();
     } else if (said.ofLog || (!this.#forced && said.state === "open")) {
       this.#own.open();
@@ -792,6 +795,7 @@ function keyOf(url) {
 /** What `connect` returns. */
 class Stream {
   #options;
+  #circle;
   #url;
   #key;
   #own;
@@ -812,6 +816,7 @@ class Stream {
   /** @param {string | URL} url @param {Options} [options] */
   constructor(url, options = {}) {
     this.#options = options;
+    this.#circle = circle(options);
     this.#url = new URL(url, document.baseURI).href;
     this.#key = keyOf(this.#url);
     this.#own = new Connection(this.#url, options, this.#sink);
@@ -847,14 +852,14 @@ class Stream {
   start() {
     if (this.#isRunning) return;
     this.#isRunning = true;
-    this.#say("connecting", "");
     running.add(this);
     this.join();
+    this.#say("connecting", "");
   }
 
   /** Stop, and stay stopped. The cursor stays where it is. */
   stop() {
-    if (this.#isRunning) this.#end({ over: "closed", isFine: true, why: "stopped" });
+    if (this.#isRunning) this.#end({ over: "closed", isFine: true, why: "" });
   }
 
   /** Events of the server's, of every type, until the stream is closed. Leaving the loop stops the stream. */
@@ -870,7 +875,7 @@ class Stream {
     try {
       for (;;) {
         while (waiting.length) {
-          if (waiting.length > MAX_WAITING_EVENTS) throw RangeError("too many events");
+          if (waiting.length > MAX_WAITING_EVENTS) throw RangeError("too many");
           yield/** @type {StreamEvent} */ (waiting.shift());
         }
         if (!this.#isRunning) return;
@@ -891,7 +896,7 @@ class Stream {
 
   /** @internal */
   join() {
-    const found = circle(this.#options);
+    const found = this.#circle;
     if (found) {
       this.#party ??= new Party(found.name, this.#key, this.#url, found.forced, this.#own, this.#sink);
       this.#own.sink = this.#party;
@@ -939,8 +944,9 @@ class Stream {
   #end({ over = "closed", isFine, why }) {
     this.#leave();
     running.delete(this);
-    this.#say(over, why);
-    this.#isRunning = false;
+    this.#isRunning = false; // before the page is told: it may begin again
+    this.#state = over;
+    this.#dispatch("state", new StreamEvent("state", over, "", why));
     if (!isFine) {
       warn(`${this.#url}: ${why}`);
       this.#dispatch("error", new StreamEvent("error", why));
@@ -958,7 +964,7 @@ class Stream {
   /** @param {string} [cursor] */
   #kept(cursor) {
     if (!this.#options.persist) return;
-    const name = `serversent ${circle(this.#options)?.name} ${this.#key}`;
+    const name = `serversent ${this.#circle?.name} ${this.#key}`;
     try {
       if (!cursor) return sessionStorage.getItem(name);
       sessionStorage.setItem(name, cursor);
@@ -1013,7 +1019,7 @@ const isList = ({ tagName }) => /^([OU]L|TBODY)$/.test(tagName);
 class EventStreamElement extends HTMLElement {
   static observedAttributes = ["src", "state"];
   /** @type {Stream | null} */
-  #stream = null;
+  stream = null;
   #key = "";
   #shown = "idle";
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -1028,17 +1034,13 @@ class EventStreamElement extends HTMLElement {
     });
   }
 
-  get stream() {
-    return this.#stream;
-  }
-
   connectedCallback() {
     const output = this.#output();
     // A list stays a list to who cannot see it.
     if (isList(output)) output.ariaLive ??= "polite";
     else output.role ??= this.#mode.includes("replace") ? "status" : "log";
     this.#show(this.#shown);
-    if (this.hasAttribute("autostart") && !this.#stream) this.start();
+    if (this.hasAttribute("autostart") && !this.stream) this.start();
   }
 
   disconnectedCallback() {
@@ -1052,7 +1054,7 @@ class EventStreamElement extends HTMLElement {
   attributeChangedCallback(name, before, now) {
     if (name === "state") {
       if (now !== this.#shown) this.setAttribute("state", this.#shown); // a page that was morphed lost it
-    } else if (before !== null && this.#stream && keyOf(now ?? "") !== this.#key) {
+    } else if (before !== null && this.stream && keyOf(now ?? "") !== this.#key) {
       const wasRunning = this.#isRunning;
       this.#close();
       this.removeAttribute("cursor"); // the other stream's
@@ -1061,16 +1063,16 @@ class EventStreamElement extends HTMLElement {
   }
 
   start() {
-    this.#stream ??= this.#connect();
-    this.#stream.start();
+    this.stream ??= this.#connect();
+    this.stream.start();
   }
 
   stop() {
-    this.#stream?.stop();
+    this.stream?.stop();
   }
 
   get #isRunning() {
-    return !/^(idle|closed|unauth)/.test(this.#stream?.state ?? "idle");
+    return !/^(idle|closed|unauth)/.test(this.stream?.state ?? "idle");
   }
 
   get #mode() {
@@ -1093,8 +1095,8 @@ class EventStreamElement extends HTMLElement {
   }
 
   #close() {
-    this.#stream?.stop();
-    this.#stream = null;
+    this.stream?.stop();
+    this.stream = null;
   }
 
   /** @param {string} what @param {StreamEvent} detail @returns {boolean} whether the page lets it be shown */
@@ -1108,7 +1110,7 @@ class EventStreamElement extends HTMLElement {
   #tell(state, event) {
     this.#announce("state", event);
     if (this.#shown === "open" && this.#isRunning && state !== "open")
-      this.#trouble ??= setTimeout(() => this.#show(this.#stream?.state ?? "idle"), TROUBLE_MILLISECONDS);
+      this.#trouble ??= setTimeout(() => this.#show(this.stream?.state ?? "idle"), TROUBLE_MILLISECONDS);
     else this.#show(state);
   }
 
@@ -1149,7 +1151,7 @@ class EventStreamElement extends HTMLElement {
 
   /** @param {StreamEvent} event */
   #take(event) {
-    if (this.#stream?.cursor) this.setAttribute("cursor", this.#stream.cursor); // a copy of the page goes on from here
+    if (this.stream?.cursor) this.setAttribute("cursor", this.stream.cursor); // a copy of the page goes on from here
     if (!this.#announce("event", event)) return;
     const output = this.#output();
     const mode = this.#mode;
@@ -1159,8 +1161,9 @@ class EventStreamElement extends HTMLElement {
     if (isPrepended) output.prepend(node);
     else if (/replace|^html$/.test(mode)) output.replaceChildren(node);
     else output.append(node);
-    const limit = Number(this.getAttribute("limit") ?? Infinity);
-    while (output.childElementCount > limit) output[isPrepended ? "lastElementChild" : "firstElementChild"]?.remove();
+    const limit = parseInt(this.getAttribute("limit") ?? "", 10);
+    while (limit >= 0 && output.childElementCount > limit)
+      output[isPrepended ? "lastElementChild" : "firstElementChild"]?.remove();
     if (isAtEnd && !isPrepended) output.scrollTop = output.scrollHeight;
   }
 
