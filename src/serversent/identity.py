@@ -78,7 +78,7 @@ def user_of(request: HttpRequest) -> str:
 
 def page_user(user: str) -> str:
     """Return what stands for a user, by the primary key, in a page of theirs. It tells nothing about them."""
-    return salted_hmac("serversent.user", user).hexdigest()[:16]
+    return salted_hmac("serversent.user", user, algorithm="sha256").hexdigest()[:16]
 
 
 def is_for_another(request: HttpRequest, user: str) -> bool:

@@ -86,7 +86,7 @@ def sse_url(
         raise InvalidSubscription(
             "channels", "make a URL that is too long for some servers. Name fewer, or write a @channel_stream view"
         )
-    key = salted_hmac(SALT, "\n".join([using, *names])).hexdigest()[:12]
+    key = salted_hmac(SALT, "\n".join([using, *names]), algorithm="sha256").hexdigest()[:12]
     return f"{_path()}?{urlencode({'token': token})}#sse-{key}"
 
 
