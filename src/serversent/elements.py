@@ -1,6 +1,5 @@
 """The HTML of the browser client: its script, and streams as ``<event-stream>`` elements."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
@@ -56,7 +55,7 @@ def event_stream_element(
     using: str = "default",
     controls: bool = False,
     label: str = "",
-    attributes: Mapping[str, Any],
+    **attributes: Any,
 ) -> str:
     """Return an ``<event-stream>`` of these channels, or of the view at ``url``, that begins where the page does.
 

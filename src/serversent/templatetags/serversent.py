@@ -33,29 +33,9 @@ def sse_url(
 
 
 @register.simple_tag(takes_context=True)
-def event_stream(
-    context: Context,
-    *channels: str,
-    url: str = "",
-    cursor: Cursor | str | None = None,
-    expires: float = 3600,
-    using: str = "default",
-    controls: bool = False,
-    label: str = "",
-    **attributes: Any,
-) -> SafeString:
+def event_stream(context: Context, *channels: str, **options: Any) -> SafeString:
     """Show what comes on these channels, or from the view at ``url``: ``{% event_stream "news" limit=20 %}``."""
-    html = event_stream_element(
-        _request("event_stream", context),
-        *channels,
-        url=url,
-        cursor=cursor,
-        expires=expires,
-        using=using,
-        controls=controls,
-        label=label,
-        attributes=attributes,
-    )
+    html = event_stream_element(_request("event_stream", context), *channels, **options)
     return mark_safe(html)  # noqa: S308  # a template's
 
 
