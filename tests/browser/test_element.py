@@ -223,6 +223,30 @@ def test_another_src_is_another_stream(show, server, name, page):
     expect(lines(element)).to_have_text(["a", "b"])
 
 
+@pytest.mark.parametrize("order", [["src", "cursor"], ["cursor", "src"]])
+def test_another_src_begins_at_the_cursor_that_comes_with_it(show, server, name, page, order):
+    element = show()
+    send(server, name, "a")
+    expect(lines(element)).to_have_text(["a"])
+    cursor = element.get_attribute("cursor")
+    send(server, f"{name}-other", "sent meanwhile")
+    values = {"src": f"/channels/?channel={name}-other", "cursor": cursor}
+    element.evaluate(
+        "(element, [order, values]) => { for (const each of order) element.setAttribute(each, values[each]); }",
+        [order, values],
+    )
+    expect(lines(element)).to_have_text(["a", "sent meanwhile"])
+
+
+def test_stopped_before_its_first_event_it_goes_on_from_there(show, server, name):
+    element = show()
+    wait_for(lambda: element.evaluate("(element) => element.stream.cursor"), "the cursor")
+    element.evaluate("(element) => element.stop()")
+    send(server, name, "a")
+    element.evaluate("(element) => element.start()")
+    expect(lines(element)).to_have_text(["a"])
+
+
 def test_the_state_survives_a_morph(show, page):
     element = show()
     element.evaluate("(element) => element.removeAttribute('state')")

@@ -415,7 +415,7 @@ class Connection {
       if (ended) return ended;
     }
     if (this.#once) return ENDED;
-    return { why: "connection lost" };
+    return { why: "lost" };
   }
 
   /** @param {StreamEvent} event */
@@ -499,7 +499,7 @@ class Connection {
       };
       source.onerror = () => {
         if (source.readyState === EventSource.CLOSED) resolve(null);
-        else this.#say("retrying", "connection lost");
+        else this.#say("retrying", "lost");
       };
       source.addEventListener("end", () => resolve(ENDED));
       for (const type of this.#types) source.addEventListener(type, this.#fromSource);
@@ -1055,15 +1055,18 @@ class EventStreamElement extends HTMLElement {
     if (name === "state") {
       if (now !== this.#shown) this.setAttribute("state", this.#shown); // a page that was morphed lost it
     } else if (before !== null && this.stream && keyOf(now ?? "") !== this.#key) {
-      const wasRunning = this.#isRunning;
-      this.#close();
-      this.removeAttribute("cursor"); // the other stream's
-      if (wasRunning) this.start();
+      // When all attributes that are replaced together are. A cursor is a place in the log, whatever the channels.
+      queueMicrotask(() => {
+        const wasRunning = this.#isRunning;
+        this.#close();
+        if (wasRunning) this.start();
+      });
     }
   }
 
   start() {
-    this.stream ??= this.#connect();
+    if (this.#isRunning) return;
+    this.stream = this.#connect(); // anew: the signature of its address may be another
     this.stream.start();
   }
 
@@ -1083,7 +1086,7 @@ class EventStreamElement extends HTMLElement {
     const src = this.getAttribute("src") ?? "";
     this.#key = keyOf(src);
     const stream = connect(src, {
-      cursor: this.getAttribute("cursor") ?? "",
+      cursor: this.stream?.cursor || this.getAttribute("cursor") || "",
       persist: this.hasAttribute("persist"),
       share: this.getAttribute("share") ?? undefined,
       autostart: false,
