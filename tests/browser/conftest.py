@@ -1,6 +1,7 @@
 """Chromium, and the projects it looks at, served by their own commands."""
 
 import os
+import random
 import sys
 
 import pytest
@@ -10,6 +11,7 @@ from tests import processes
 from tests.waiting import DEADLINE_SECONDS
 
 from .remote import CHROMIUM_FLAGS
+from .tabs import APPLICATION
 
 
 # Playwright's sync API keeps an event loop running in this thread, so it must be gone before an async test of another
@@ -32,6 +34,26 @@ def page(chromium):
     yield page
     context.close()
     assert errors == []
+
+
+@pytest.fixture(scope="session")
+def server(server_folder, sqlite_file):
+    """The tests' project with its static files; a stream of it has a heartbeat each second."""
+    environment = {
+        "TEST_SQLITE": sqlite_file,
+        "TEST_SERVERSENT": '{"RETRY_MILLISECONDS": 500, "HEARTBEAT_SECONDS": 1}',
+        "TEST_DEBUG": "1",
+    }
+    with processes.serve(
+        "uvicorn-httptools", server_folder, application=APPLICATION, environment=environment
+    ) as server:
+        yield server
+
+
+@pytest.fixture
+def name():
+    """A name that no other test has: of a channel, or of a plan."""
+    return f"n{random.randrange(10**9)}"
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """The browser client in Debian's browsers and against Daphne: start and stop, twelve tabs, a login, a restart."""
 
 import contextlib
-import random
 import time
 
 import pytest
@@ -38,11 +37,6 @@ def pair(request, server_folder, sqlite_file):
 
     with getattr(remote, browser)() as started:
         yield started, start
-
-
-@pytest.fixture
-def name():
-    return f"n{random.randrange(10**9)}"
 
 
 def open_tabs(browser, server, count):

@@ -2,44 +2,26 @@
 
 import itertools
 import json
-import random
 from urllib.parse import quote
 
 import pytest
 
-from tests.processes import ROOT, serve
+from tests.processes import ROOT
 from tests.relay import relay
 from tests.waiting import wait_for
 
 from .client import listen, open_client
-from .tabs import APPLICATION, send
+from .tabs import send
 
 pytestmark = pytest.mark.service("chromium")
 
 VECTORS = json.loads((ROOT / "tests/wire/sse-vectors.json").read_text())
 
 
-@pytest.fixture(scope="module")
-def server(server_folder, sqlite_file):
-    environment = {
-        "TEST_SQLITE": sqlite_file,
-        "TEST_SERVERSENT": '{"RETRY_MILLISECONDS": 500, "HEARTBEAT_SECONDS": 1}',
-        "TEST_DEBUG": "1",
-    }
-    with serve("uvicorn-httptools", server_folder, application=APPLICATION, environment=environment) as server:
-        yield server
-
-
 @pytest.fixture
 def client(page, server):
     open_client(page, server.url)
     return page
-
-
-@pytest.fixture
-def name():
-    """A name that no other test has: of a channel, or of a plan."""
-    return f"n{random.randrange(10**9)}"
 
 
 def asked(server, name):

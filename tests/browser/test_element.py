@@ -1,33 +1,14 @@
 """``<event-stream>`` in Chromium: what it shows, its buttons and state, and pages whose parts are swapped."""
 
-import random
-
 import pytest
 from playwright.sync_api import expect
 
-from tests.processes import serve
 from tests.waiting import wait_for
 
 from .client import open_client
-from .tabs import APPLICATION, connections, send, wait_for_one
+from .tabs import connections, send, wait_for_one
 
 pytestmark = pytest.mark.service("chromium")
-
-
-@pytest.fixture(scope="module")
-def server(server_folder, sqlite_file):
-    environment = {
-        "TEST_SQLITE": sqlite_file,
-        "TEST_SERVERSENT": '{"RETRY_MILLISECONDS": 500, "HEARTBEAT_SECONDS": 2}',
-        "TEST_DEBUG": "1",
-    }
-    with serve("uvicorn-httptools", server_folder, application=APPLICATION, environment=environment) as server:
-        yield server
-
-
-@pytest.fixture
-def name():
-    return f"n{random.randrange(10**9)}"
 
 
 @pytest.fixture

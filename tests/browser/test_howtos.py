@@ -5,10 +5,10 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.processes import ROOT, serve
+from tests.processes import ROOT
 from tests.waiting import wait_for
 
-from .tabs import APPLICATION, send
+from .tabs import send
 
 pytestmark = [pytest.mark.service("chromium"), pytest.mark.service("npm")]
 
@@ -24,13 +24,6 @@ HTML = {
     heading: re.findall(r"^```html\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     for heading, text in re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
 }
-
-
-@pytest.fixture(scope="module")
-def server(server_folder, sqlite_file):
-    environment = {"TEST_SQLITE": sqlite_file, "TEST_SERVERSENT": '{"RETRY_MILLISECONDS": 500}', "TEST_DEBUG": "1"}
-    with serve("uvicorn-httptools", server_folder, application=APPLICATION, environment=environment) as server:
-        yield server
 
 
 def fulfilled_by(path):

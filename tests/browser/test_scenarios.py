@@ -1,7 +1,6 @@
 """What happens to pages: networks that go, servers that die, pages that are put aside, and proxies; in Chromium."""
 
 import contextlib
-import random
 
 import pytest
 
@@ -30,11 +29,6 @@ def start(server_folder, sqlite_file):
             yield server
 
     return start
-
-
-@pytest.fixture
-def name():
-    return f"n{random.randrange(10**9)}"
 
 
 def open_tabs(page, url, count):

@@ -1,39 +1,17 @@
 """Tabs that share a connection, in Chromium: opened, closed, frozen, blocked, and of two accounts."""
 
-import random
 import time
 
 import pytest
 
-from tests.processes import serve
 from tests.relay import relay
 from tests.waiting import wait_for
 
 from .client import listen, open_client
 from .remote import chromium as real_chromium
-from .tabs import APPLICATION, Publisher, check_all, connections, listen_all, send, wait_for_one
+from .tabs import Publisher, check_all, connections, listen_all, send, wait_for_one
 
 pytestmark = pytest.mark.service("chromium")
-
-
-@pytest.fixture(scope="module")
-def environment(sqlite_file):
-    return {
-        "TEST_SQLITE": sqlite_file,
-        "TEST_SERVERSENT": '{"RETRY_MILLISECONDS": 500, "HEARTBEAT_SECONDS": 2}',
-        "TEST_DEBUG": "1",
-    }
-
-
-@pytest.fixture(scope="module")
-def server(server_folder, environment):
-    with serve("uvicorn-httptools", server_folder, application=APPLICATION, environment=environment) as server:
-        yield server
-
-
-@pytest.fixture
-def name():
-    return f"n{random.randrange(10**9)}"
 
 
 @pytest.fixture

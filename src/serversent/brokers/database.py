@@ -140,6 +140,7 @@ class DatabaseBroker(Broker):
     def _number_committed(self) -> None:
         connection = connections[self.database]
         if connection.vendor == "sqlite":
+            # Asked for: an offset that was given in a savepoint which was rolled back is given again.
             with self._stored():
                 _note_committed(connection, log.head(connection).offset)
         with self._stored():
