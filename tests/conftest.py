@@ -7,11 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 from django.core.management import call_command
 from django.db import connections
 
 from . import processes
+
+# A deadline per example measures how busy the machine is.
+hypothesis.settings.register_profile("serversent", deadline=None)
+hypothesis.settings.load_profile("serversent")
 
 # What a test may need of the machine, by the program or the file that it is found by.
 SERVICES = {

@@ -118,9 +118,12 @@ def test_wake_ups_do_not_pile_up(alias):
         wakeup.prepare(connection)
         for _ in range(100):
             sql(other, "SELECT pg_notify('serversent', '')")
-        assert wakeup.wait(connection)
-        wakeup.prepare(connection)
-        assert not wakeup.wait(connection)
+        # PostgreSQL hands them on when it gets to it: on a busy machine not all of them at once.
+        waits = 0
+        while wakeup.wait(connection):
+            wakeup.prepare(connection)
+            waits += 1
+        assert 1 <= waits <= 20
     finally:
         connection.close()
         other.close()

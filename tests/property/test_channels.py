@@ -426,7 +426,6 @@ def play_all(request, database_alias, django_db_blocker, settings):
 
 @settings(
     max_examples=int(os.environ.get("TEST_EXAMPLES", "80")),
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(steps=operations)
@@ -437,7 +436,6 @@ def test_each_client_sees_what_was_committed(play_all, steps):
 @pytest.mark.long
 @settings(
     max_examples=1500,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(steps=operations)

@@ -291,6 +291,12 @@ def test_a_long_replay_is_joined_into_large_writes(quick_server, environment, ch
         "from serversent import send_events\n"
         f"send_events([({channel!r}, f'{{number}} ' + 'x' * 100) for number in range(10_000)])",
     )
+
+    def has_read_them():
+        with listen(quick_server, channel) as stream:
+            return ready(stream).offset - start.offset >= 10_000
+
+    wait_for(has_read_them, "the server's own reading of them: what it pushes meanwhile is not joined by the replay")
     with listen(quick_server, channel, cursor=start) as stream:
         events = stream.take(10_000)
         assert [int(event.data.split()[0]) for event in events] == list(range(10_000))
