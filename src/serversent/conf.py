@@ -45,6 +45,8 @@ SETTINGS = {
     "MAX_CONNECTIONS_PER_ADDRESS": Setting(None, 1, 1_000_000, whole=True, may_be_none=True),
     # A function of the request that returns the client's address, where a proxy stands before the server.
     "CLIENT_ADDRESS": Setting(None, may_be_none=True, is_path=True),
+    # A function of the request that returns who asks for their notifications; None: request.user.
+    "NOTIFICATION_USER": Setting(None, may_be_none=True, is_path=True),
     # After this time a stream ends, a tenth of it earlier at most, and its client comes back.
     "MAX_STREAM_SECONDS": Setting(None, 1, 31_536_000, may_be_none=True),
     # A client that has not read for so long is cut off.

@@ -65,7 +65,7 @@ class Subscriber(Protocol):
 class Group:
     """All streams with the same set of channels: what they get is joined once, and written to all that are live."""
 
-    __slots__ = ("channels", "direct", "is_open", "live", "new", "subscribers", "writes")
+    __slots__ = ("channels", "direct", "is_open", "live", "new", "on_written", "subscribers", "writes")
 
     def __init__(self, channels: frozenset[str]) -> None:
         self.channels = channels
@@ -75,6 +75,7 @@ class Group:
         self.new: list[bytes] = []
         self.writes = 0
         self.is_open = False  # it is known that not all channels are closed where the hub stands
+        self.on_written: Callable[[bytes], None] | None = None  # told of what was written to one of them at least
 
     def go_live(self, subscriber: Subscriber) -> None:
         """Push to it from here on. Its position is the hub's, and stays so while it is live."""
@@ -102,6 +103,8 @@ class Group:
             except (Exception, asyncio.CancelledError):  # a server's, run by hand; the others must get theirs
                 logger.exception("An event could not be handed to a stream, which ends")
                 subscriber.end()
+        if self.on_written is not None and (self.direct or self.live):  # whoever could not take it has left
+            self.on_written(joined)
 
 
 class Hub:

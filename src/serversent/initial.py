@@ -6,20 +6,40 @@ from typing import Any
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 
+from .cursors import Cursor
 from .threads import StreamThread, stand_in
 
-__all__ = ["initial_values"]
+__all__ = ["StateAt", "initial_values"]
 
 
-async def initial_values(initial: Callable[[], Any] | None) -> AsyncIterator[Any]:
-    """Yield the values of an initial state. Sync code runs in a thread that is there only for it."""
+class StateAt:
+    """An initial state that depends on where its stream begins, and is asked with that cursor.
+
+    Events after the cursor follow by themselves: what it yields must not have what they bring.
+    """
+
+    def __init__(self, function: Callable[[Cursor], AsyncIterator[Any]]) -> None:
+        self._function = function
+
+    def __call__(self) -> Any:
+        raise TypeError("this initial state is asked with a cursor")
+
+    def at(self, cursor: Cursor) -> AsyncIterator[Any]:
+        return self._function(cursor)
+
+
+async def initial_values(initial: Callable[[], Any] | None, cursor: Cursor) -> AsyncIterator[Any]:
+    """Yield the values of an initial state. Sync code runs in a thread that is there only for it.
+
+    ``cursor``: where the stream begins.
+    """
     if initial is None:
         return
     thread = StreamThread()
     try:
         async with ThreadSensitiveContext(executor=stand_in.get() or thread):  # type: ignore[arg-type]
-            if inspect.isasyncgenfunction(initial):
-                async for value in initial():
+            if isinstance(initial, StateAt) or inspect.isasyncgenfunction(initial):
+                async for value in initial.at(cursor) if isinstance(initial, StateAt) else initial():
                     yield value
                 return
             if inspect.iscoroutinefunction(initial):

@@ -8,7 +8,7 @@ import functools
 import logging
 import random
 import re
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
 
 from django.http import HttpResponse, StreamingHttpResponse
@@ -77,6 +77,7 @@ class EventStreamResponse(StreamingHttpResponse):
         last_event_id: str = "",
         begins_at: str = "",
         signed: Identity | None = None,
+        on_written: Callable[[bytes], None] | None = None,
         hold_connection: bool = False,
         wsgi: bool = False,
         polled: bool = False,
@@ -87,6 +88,7 @@ class EventStreamResponse(StreamingHttpResponse):
         self._last_event_id = last_event_id
         self._begins_at = begins_at
         self._signed = signed
+        self._on_written = on_written
         self._driver: StreamDriver | ChannelDriver | None = None
         self._detached = False
         self._polled = polled  # a server that cannot hold streams: what is new is sent, and that is all
@@ -121,6 +123,7 @@ class EventStreamResponse(StreamingHttpResponse):
                 last_event_id=self._last_event_id,
                 begins_at=self._begins_at,
                 signed=self._signed,
+                on_written=self._on_written,
             )
         if self._driver is None:
             encode = functools.partial(_encode_yielded, self._name)

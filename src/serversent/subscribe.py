@@ -52,6 +52,7 @@ class ChannelDriver:
         "_last_event_id",
         "_may_be_closed",
         "_on_end",
+        "_on_written",
         "_over",
         "_position",
         "_starts_now",
@@ -75,6 +76,7 @@ class ChannelDriver:
         last_event_id: str = "",
         begins_at: str = "",
         signed: Identity | None = None,
+        on_written: Callable[[bytes], None] | None = None,
     ) -> None:
         self.name = name
         self.context = contextvars.copy_context()  # the view's
@@ -83,6 +85,7 @@ class ChannelDriver:
         # Not the subscription itself: thousands of streams may have the same channels, and share one set of them.
         self.channels = subscription.channels
         self.signed = signed  # for whom its URL was signed, if it was
+        self._on_written = on_written  # told of what was written, of all streams of these channels
         self._initial = subscription.initial
         self._starts_now = subscription.start == "now"
         self._expires_at = subscription.expires_at
@@ -113,6 +116,7 @@ class ChannelDriver:
         await self._hub.start()
         self._group = self._hub.join(self, self.channels)
         self.channels = self._group.channels
+        self._group.on_written = self._on_written or self._group.on_written
         try:
             if self.signed is not None:
                 await self._check_signed(self.signed)
@@ -181,7 +185,7 @@ class ChannelDriver:
 
     def push(self, joined: bytes) -> None:
         if (pause := self._write(joined)) is not None:  # type: ignore[misc]
-            self._start(pause, at_once=True)
+            self._start(pause if self._on_written is None else self._and_tell(pause, joined), at_once=True)
 
     def catch_up(self) -> None:
         if self._task is None and self._write is not None and not self._over:
@@ -310,8 +314,17 @@ class ChannelDriver:
         return False
 
     async def _write_now(self, piece: bytes) -> None:
-        if piece and not self._over and (pause := self._write(piece)) is not None:  # type: ignore[misc]
+        if not piece or self._over:
+            return
+        if (pause := self._write(piece)) is not None:  # type: ignore[misc]
             await pause
+        if self._on_written is not None:
+            self._on_written(piece)
+
+    async def _and_tell(self, pause: Awaitable[None], joined: bytes) -> None:
+        await pause
+        if self._on_written is not None:
+            self._on_written(joined)
 
     async def _end_if_closed(self, position: int) -> None:
         self._may_be_closed = False  # before the answer: what is closed meanwhile is another question
@@ -336,7 +349,7 @@ class ChannelDriver:
         start = self._position if self._position is not None else 0
         cursor = str(Cursor(self._epoch, start))
         last: ServerSentEvent | None = None
-        async for value in initial_values(self._initial):
+        async for value in initial_values(self._initial, Cursor(self._epoch, start)):
             event = value if isinstance(value, ServerSentEvent) else ServerSentEvent(value)
             if event.data is None:  # it cannot carry an id
                 continue

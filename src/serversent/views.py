@@ -22,7 +22,7 @@ from .signed import read_signed
 from .subscription import Subscription
 from .wsgi import check_wsgi, is_runserver
 
-__all__ = ["channel_stream", "event_stream", "signed_stream"]
+__all__ = ["EveryDatabase", "channel_response", "channel_stream", "event_stream", "refused", "signed_stream"]
 
 logger = logging.getLogger("serversent")
 
@@ -143,11 +143,11 @@ def _decorate(generator_view: _GeneratorView) -> View:
             return response
 
         wrapper = sync_wrapper
-    wrapper._non_atomic_requests = _EveryDatabase()
+    wrapper._non_atomic_requests = EveryDatabase()
     return cast("View", wrapper)
 
 
-class _EveryDatabase(set[str]):
+class EveryDatabase(set[str]):
     """The databases that ATOMIC_REQUESTS must leave alone. A stream is not a transaction: every one."""
 
     def __contains__(self, alias: object) -> bool:
@@ -185,19 +185,19 @@ def _decorate_channel_view(view: View, using: str) -> View:
         async def async_wrapper(*args: Any, **kwargs: Any) -> HttpResponseBase:
             request = _request_of(name, args)
             try:
-                return _refused(request) or _channel_response(request, await view(*args, **kwargs), name, using)
+                return refused(request) or channel_response(request, await view(*args, **kwargs), name, using)
             except (TooManyChannels, InvalidChannel) as error:
                 return _refused_channels(name, error)
 
         wrapper = async_wrapper
-        wrapper._non_atomic_requests = _EveryDatabase()
+        wrapper._non_atomic_requests = EveryDatabase()
     else:
 
         @functools.wraps(view)
         def sync_wrapper(*args: Any, **kwargs: Any) -> HttpResponseBase:
             request = _request_of(name, args)
             try:
-                return _refused(request) or _channel_response(request, view(*args, **kwargs), name, using)
+                return refused(request) or channel_response(request, view(*args, **kwargs), name, using)
             except (TooManyChannels, InvalidChannel) as error:
                 return _refused_channels(name, error)
 
@@ -207,7 +207,7 @@ def _decorate_channel_view(view: View, using: str) -> View:
 
 def signed_stream(request: HttpRequest) -> HttpResponseBase:
     """Serve the channels of a URL that ``sse_url`` has signed, to whom it was signed for."""
-    if answer := _refused(request):
+    if answer := refused(request):
         return answer
     try:
         signed = read_signed(request)
@@ -217,7 +217,7 @@ def signed_stream(request: HttpRequest) -> HttpResponseBase:
     name = "serversent.signed_stream"
     try:
         subscription = Subscription(signed.channels, expires=max(0.0, signed.expires_at - time.time()))
-        return _channel_response(
+        return channel_response(
             request, subscription, name, signed.using, signed=signed.identity, begins_at=signed.cursor
         )
     except (TooManyChannels, UnknownBroker) as error:  # the settings were others when it was signed
@@ -239,15 +239,28 @@ def _refused_channels(name: str, error: TooManyChannels | InvalidChannel) -> Htt
     return refusal(StreamRefused(400, "There is no such channel."))
 
 
-def _refused(request: HttpRequest) -> HttpResponseBase | None:
+def refused(request: HttpRequest) -> HttpResponseBase | None:
+    """Return the answer to a request that no stream of channels is for, whatever its view says."""
     if request.method not in ("GET", "HEAD"):
         return HttpResponseNotAllowed(["GET", "HEAD"])
     return do_not_come_back() if last_event_id(request) == END_ID else None
 
 
-def _channel_response(
-    request: HttpRequest, returned: Any, name: str, using: str, *, signed: Identity | None = None, begins_at: str = ""
+def channel_response(
+    request: HttpRequest,
+    returned: Any,
+    name: str,
+    using: str,
+    *,
+    signed: Identity | None = None,
+    begins_at: str = "",
+    on_written: Callable[[bytes], None] | None = None,
 ) -> HttpResponseBase:
+    """Return the stream of what a channel view has returned, or the response that this is.
+
+    ``begins_at``: a cursor for who has none. ``on_written``: is told of what was written to any stream of the same
+    channels, in their event loop, once or more often.
+    """
     if isinstance(returned, HttpResponseBase):
         return returned
     if not isinstance(returned, Subscription):
@@ -269,6 +282,7 @@ def _channel_response(
         last_event_id=last_event_id(request),
         begins_at=begins_at,
         signed=signed,
+        on_written=on_written,
         wsgi=is_wsgi(request),
         polled=is_wsgi(request) and not is_runserver(request),
     )

@@ -35,6 +35,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.staticfiles",
     "serversent",
+    "serversent.notifications",
 ]
 MIDDLEWARE = os.environ.get(
     "TEST_MIDDLEWARE",

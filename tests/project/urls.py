@@ -47,6 +47,7 @@ urlpatterns = [
     path("log/", views.log),
     path("close/", views.close),
     path("events/", include("serversent.urls")),
+    path("notifications/", include("serversent.notifications.urls")),
     path("url/", views.url),
     path("page/", views.page),
     path("logout/", views.log_out),

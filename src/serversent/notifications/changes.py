@@ -1,0 +1,85 @@
+"""What happens to notifications after they were sent: read, unread, deleted. All open pages of their users are told."""
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from django.db import models, router, transaction
+from django.utils import timezone
+
+from serversent.publish import send_events
+
+from .events import MAX_IDS, STATE, change, channel_of
+
+if TYPE_CHECKING:
+    from .models import AbstractNotification
+
+__all__ = ["delete", "mark", "told", "unread_counts"]
+
+BATCH = 500
+
+_Ids = Mapping[Any, Collection[int]]
+
+
+def mark(queryset: models.QuerySet[Any], *, is_read: bool) -> int:
+    """Mark all of a queryset that are not marked so; return how many they were."""
+    moment = timezone.now() if is_read else None
+    rows = queryset.filter(read=not is_read)
+
+    def change_batch(batch: models.QuerySet[Any]) -> int:
+        return batch.filter(read=not is_read).update(read_at=moment)
+
+    return sum(_in_batches(rows, "read" if is_read else "unread", change_batch))
+
+
+def delete(queryset: models.QuerySet[Any]) -> tuple[int, dict[str, int]]:
+    """Delete all of a queryset; return what ``QuerySet.delete()`` returns."""
+    by_model: dict[str, int] = defaultdict(int)
+    for _, deleted in _in_batches(queryset, "deleted", models.QuerySet.delete):
+        for label, count in deleted.items():
+            by_model[label] += count
+    return sum(by_model.values()), dict(by_model)
+
+
+def _in_batches(rows: models.QuerySet[Any], what: str, apply: Callable[[models.QuerySet[Any]], Any]) -> list[Any]:
+    """Apply a change to rows that it takes out of the queryset, or out of the table, and tell their users."""
+    model, alias = rows.model, router.db_for_write(rows.model)
+    done: list[Any] = []
+    ids: dict[Any, list[int]] = defaultdict(list)
+    last = 0
+    rows = rows.using(alias).order_by("pk")
+    with transaction.atomic(using=alias):
+        while batch := list(rows.filter(pk__gt=last).values_list("pk", "user_id")[:BATCH]):
+            last = batch[-1][0]
+            keys = [key for key, _ in batch]
+            done.append(apply(model._base_manager.using(alias).filter(pk__in=keys)))
+            for key, user in batch:
+                if len(ids[user]) <= MAX_IDS:
+                    ids[user].append(key)
+        _tell(model, alias, what, ids)
+    return done
+
+
+@contextlib.contextmanager
+def told(notification: "AbstractNotification", what: str) -> Iterator[None]:
+    """Tell of what the block does to one notification, in one transaction with it."""
+    alias = router.db_for_write(type(notification), instance=notification)
+    ids = {notification.user_id: [notification.pk]}
+    with transaction.atomic(using=alias):
+        yield
+        _tell(type(notification), alias, what, ids)
+
+
+def _tell(model: type[models.Model], alias: str, what: str, ids: _Ids) -> None:
+    users = list(ids)
+    for start in range(0, len(users), BATCH):
+        batch = users[start : start + BATCH]
+        unread = unread_counts(model, alias, batch)
+        send_events((channel_of(user), change(what, ids[user], unread.get(user, 0)), STATE) for user in batch)
+
+
+def unread_counts(model: type[models.Model], alias: str, users: Collection[Any]) -> dict[Any, int]:
+    """Return how many unread notifications users have, by their keys; who has none is left out."""
+    rows = model._base_manager.using(alias).filter(user__in=users, read=False).order_by()
+    return dict(rows.values_list("user_id").annotate(models.Count("pk")))

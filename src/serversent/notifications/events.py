@@ -1,0 +1,30 @@
+"""The events of notifications: their channel, their types, and what is in them. See docs/howto-notifications.md."""
+
+import hashlib
+from collections.abc import Collection
+from typing import Any
+
+from serversent.channels import check_channel
+from serversent.errors import InvalidChannel
+
+__all__ = ["MAX_IDS", "NOTIFICATION", "STATE", "change", "channel_of"]
+
+NOTIFICATION = "notification"
+STATE = "notification-state"
+
+# Of a change that means more, a page asks for its list again.
+MAX_IDS = 100
+
+
+def channel_of(user_key: Any) -> str:
+    """Return the channel of a user, by the primary key."""
+    name = f"serversent.notifications.{user_key}"
+    try:
+        return check_channel(name)
+    except InvalidChannel:  # a key may be an address, say
+        return f"serversent.notifications:{hashlib.sha256(str(user_key).encode()).hexdigest()}"
+
+
+def change(what: str, ids: Collection[int], unread: int) -> dict[str, Any]:
+    """Return the data of ``notification-state``. ``what``: "read", "unread" or "deleted"."""
+    return {"unread": unread, "change": what, "ids": list(ids) if len(ids) <= MAX_IDS else None}

@@ -1,0 +1,145 @@
+"""What was written to a live connection is marked as sent: in batches, in a thread of its own, off the delivery path.
+
+Delivery hands over the bytes that it has written, and that is all. What is in them is found out here.
+"""
+
+import atexit
+import contextlib
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+from django.db import DatabaseError, connections, router
+from django.utils import timezone
+
+from serversent.event import EventParser
+from serversent.threads import stand_in
+
+from .events import NOTIFICATION
+from .models import notification_model
+
+__all__ = ["Marker", "flush_if_possible", "mark_sent", "marker", "on_written"]
+
+logger = logging.getLogger("serversent")
+
+# How long what was written may wait for more, in seconds: then one query marks all of it.
+INTERVAL_SECONDS = 0.25
+RETRY_SECONDS = 5.0
+IDLE_SECONDS = 5.0
+EXIT_SECONDS = 2.0
+BATCH = 1000
+
+# What waits while the database is away. More is forgotten, and sent once more to who comes without a cursor.
+MAX_BYTES = 16 * 1024 * 1024
+
+
+class Marker:
+    """Sets ``sent_at`` of notifications, one query for each batch. Its thread is there only while there is work."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._marking = threading.Lock()  # who waits for it knows that what was written before is marked
+        self._written: dict[bytes, None] = {}  # a set in order: what many tabs got is here once
+        self._size = 0
+        self._has_work = threading.Event()
+        self._is_running = False
+
+    def add(self, written: bytes) -> None:
+        """Mark the notifications among these events soon. Waits for nothing."""
+        with self._lock:
+            if written in self._written or self._size > MAX_BYTES:
+                return
+            self._written[written] = None
+            self._size += len(written)
+            starts = not self._is_running
+            self._is_running = True
+        self._has_work.set()
+        if starts:
+            threading.Thread(target=self._run, name="serversent-notifications", daemon=True).start()
+
+    def flush(self, timeout: float = -1) -> None:
+        """Mark what is waiting, now, on this thread's connection. Raises ``DatabaseError``.
+
+        ``timeout``: how long to wait for another who does, in seconds; -1: as long as that takes.
+        """
+        if not self._marking.acquire(timeout=timeout):
+            return
+        try:
+            with self._lock:
+                written, self._written, self._size = self._written, {}, 0
+            try:
+                mark_sent(keys_of(written))
+            except BaseException:
+                with self._lock:
+                    self._written = written | self._written
+                    self._size = sum(map(len, self._written))
+                raise
+        finally:
+            self._marking.release()
+
+    def _run(self) -> None:
+        while self._has_work.wait(IDLE_SECONDS) or not self._may_end():
+            time.sleep(INTERVAL_SECONDS)
+            self._has_work.clear()
+            try:
+                self.flush()
+            except Exception as error:
+                logger.warning("Notifications could not be marked as sent. It is tried again: %s", error)
+                connections.close_all()
+                time.sleep(RETRY_SECONDS)
+        connections.close_all()
+
+    def _may_end(self) -> bool:
+        with self._lock:
+            self._is_running = bool(self._written)
+            return not self._is_running
+
+
+def keys_of(written: Iterable[bytes]) -> list[int]:
+    """Return the primary keys of the notifications in some events, as they are on the wire."""
+    events = (event for frames in written for event in EventParser().feed(frames))
+    return sorted({json.loads(event.data)["id"] for event in events if event.event == NOTIFICATION})
+
+
+def mark_sent(keys: list[int]) -> None:
+    """Set ``sent_at`` where it is not set, one query for each thousand. Raises ``DatabaseError``."""
+    model = notification_model()
+    rows = model._base_manager.using(router.db_for_write(model)).filter(sent=False)
+    for start in range(0, len(keys), BATCH):
+        rows.filter(pk__in=keys[start : start + BATCH]).update(sent_at=timezone.now())
+
+
+marker = Marker()
+
+
+def flush_if_possible() -> None:
+    """Mark what was written, before it is looked at what was not. If that fails, the thread tries it again."""
+    try:
+        if stand_in.get() is None:
+            marker.flush()
+    except DatabaseError as error:
+        logger.debug("Notifications could not be marked as sent: %s", error)
+
+
+def on_written() -> Callable[[bytes], None]:
+    """Return what a stream of notifications tells of what it has written."""
+    executor = stand_in.get()
+    if executor is None:
+        return marker.add
+
+    def add_in_test(written: bytes) -> None:
+        """In a project's test: where its transaction is. A thread would see nothing of it, and be in its way."""
+        with contextlib.suppress(RuntimeError):  # the test is over
+            executor.submit(mark_sent, keys_of([written]))
+
+    return add_in_test
+
+
+def _at_exit() -> None:
+    with contextlib.suppress(Exception):
+        marker.flush(EXIT_SECONDS)
+
+
+atexit.register(_at_exit)

@@ -1,0 +1,174 @@
+"""The notifications of users.
+
+``SERVERSENT_NOTIFICATION_MODEL = "shop.Notice"`` puts a model of the project's in place of ``Notification``. It is a
+setting of its own because that is how Django swaps models.
+"""
+
+import re
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings
+from django.contrib.messages import constants
+from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import models
+from django.utils import timezone
+from django.utils.text import Truncator
+from django.utils.translation import gettext_lazy as _
+
+from . import changes
+from .flag import Flag
+
+__all__ = ["AbstractNotification", "Level", "Notification", "NotificationQuerySet", "check_level", "notification_model"]
+
+# What a page gets of a text. An event has to stay one that can be sent.
+MAX_TEXT_CHARACTERS = 10_000
+
+# Of what a link in a page may be. Everything else, "javascript:" above all, may run.
+SAFE_SCHEMES = ("http", "https", "mailto", "tel")
+
+_SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):")
+_NOT_IN_A_URL = re.compile(r"[\x00-\x20\x7f]")
+
+
+class Level(models.TextChoices):
+    """How much it matters, in the words of ``django.contrib.messages``."""
+
+    DEBUG = "debug", _("Debug")
+    INFO = "info", _("Info")
+    SUCCESS = "success", _("Success")
+    WARNING = "warning", _("Warning")
+    ERROR = "error", _("Error")
+
+
+def check_level(level: str | int) -> str:
+    """Return the name of a level, which may be a number of ``django.contrib.messages``. Raises ``ValueError``."""
+    name = constants.DEFAULT_TAGS.get(level, "") if isinstance(level, int) else level
+    if name not in Level.values:
+        numbers = ", ".join(map(str, constants.DEFAULT_TAGS))
+        raise ValueError(f"{level!r} is no level of a notification: {', '.join(Level.values)}, or {numbers}")
+    return name
+
+
+def validate_url(url: str) -> None:
+    """Raise ``ValidationError`` for what must not be a link."""
+    scheme = _SCHEME.match(url)
+    if scheme and scheme[1].lower() not in SAFE_SCHEMES:
+        raise ValidationError(
+            _("The URL of a notification may begin with %(schemes)s, or have no scheme; not %(scheme)s:"),
+            params={"schemes": ", ".join(f"{name}:" for name in SAFE_SCHEMES), "scheme": scheme[1]},
+        )
+    if _NOT_IN_A_URL.search(url):  # browsers leave some out, and read "java\nscript:"
+        raise ValidationError(_("A URL has no spaces and no control characters."))
+
+
+class NotificationQuerySet(models.QuerySet[Any]):
+    """What changes here is told to the open pages of the users that it means, with the commit."""
+
+    def unread(self) -> "NotificationQuerySet":
+        return self.filter(read=False)
+
+    def unsent(self) -> "NotificationQuerySet":
+        return self.filter(sent=False)
+
+    def mark_all_as_read(self) -> int:
+        """Mark what is unread, in batches in one transaction; return how many that were."""
+        return changes.mark(self, is_read=True)
+
+    def mark_all_as_unread(self) -> int:
+        """Mark what is read, likewise."""
+        return changes.mark(self, is_read=False)
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        return changes.delete(self)
+
+    # No template calls these.
+    mark_all_as_read.alters_data = True  # type: ignore[attr-defined]
+    mark_all_as_unread.alters_data = True  # type: ignore[attr-defined]
+    delete.alters_data = True  # type: ignore[attr-defined]
+    delete.queryset_only = True  # type: ignore[attr-defined]
+
+
+class AbstractNotification(models.Model):
+    """A notification, for a model with fields of your own."""
+
+    id = models.BigAutoField(primary_key=True)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        related_name="+",  # a project may well have a model of this name
+        db_index=False,  # the indexes below begin with it
+        verbose_name=_("user"),
+    )
+    text = models.TextField(_("text"))
+    level = models.CharField(_("level"), max_length=20, choices=Level.choices, default=Level.INFO)
+    url = models.CharField("URL", max_length=2000, blank=True, default="", validators=[validate_url])
+    data = models.JSONField(_("data"), null=True, blank=True, encoder=DjangoJSONEncoder)
+    created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)
+    sent_at = models.DateTimeField(_("sent at"), null=True, blank=True, editable=False)
+    read_at = models.DateTimeField(_("read at"), null=True, blank=True, editable=False)
+    # After the moments: they are set in this order.
+    sent = Flag("sent_at", _("sent"))
+    read = Flag("read_at", _("read"))
+
+    objects = NotificationQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+        verbose_name = _("notification")
+        verbose_name_plural = _("notifications")
+        indexes = [
+            # A page of a user's, the newest first; and with the flags, what is unsent and how much is unread.
+            models.Index(fields=["user", "id"]),
+            models.Index(fields=["user", "sent", "id"]),
+            models.Index(fields=["user", "read", "id"]),
+            models.Index(fields=["created_at"]),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.text:.60}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if fields := kwargs.get("update_fields"):
+            moments = {"sent": "sent_at", "read": "read_at"}
+            kwargs["update_fields"] = [moments.get(name, name) for name in fields]
+        super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        with changes.told(self, "deleted"):
+            return super().delete(*args, **kwargs)
+
+    def payload(self) -> dict[str, Any]:
+        """Return what a page gets to know of it, as the data of its event and as an item of the list.
+
+        Of a very long text only the beginning: see ``MAX_TEXT_CHARACTERS``.
+        """
+        return {
+            "id": self.pk,
+            "text": Truncator(self.text).chars(MAX_TEXT_CHARACTERS),
+            "level": self.level,
+            "url": self.url,
+            "data": self.data,
+            "created_at": self.created_at,
+            "read": self.read,
+        }
+
+
+class Notification(AbstractNotification):
+    class Meta(AbstractNotification.Meta):
+        swappable = "SERVERSENT_NOTIFICATION_MODEL"
+
+
+def notification_model() -> type[AbstractNotification]:
+    """Return the model in use. Raises ``ImproperlyConfigured``."""
+    name = getattr(settings, "SERVERSENT_NOTIFICATION_MODEL", "serversent_notifications.Notification")
+    try:
+        found = apps.get_model(name, require_ready=False)
+    except (LookupError, ValueError) as error:
+        if not apps.is_installed("serversent.notifications"):
+            raise ImproperlyConfigured('Notifications need "serversent.notifications" in INSTALLED_APPS.') from error
+        raise ImproperlyConfigured(f"SERVERSENT_NOTIFICATION_MODEL is {name!r}, which is no model: {error}") from error
+    if not issubclass(found, AbstractNotification):
+        raise ImproperlyConfigured(f"SERVERSENT_NOTIFICATION_MODEL is {name!r}, which is no AbstractNotification.")
+    return found

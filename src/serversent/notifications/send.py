@@ -1,0 +1,154 @@
+"""Sending: the rows and their events in one transaction."""
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby, islice
+from typing import Any, TypeVar, overload
+from uuid import UUID
+
+from asgiref.sync import sync_to_async
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
+from django.db import models, router, transaction
+
+from serversent.publish import send_events
+
+from .events import NOTIFICATION, channel_of
+from .models import AbstractNotification, check_level, notification_model, validate_url
+
+__all__ = ["asend_notification", "resend", "send_notification"]
+
+T = TypeVar("T")
+
+# What is in memory at once: so many rows, and their events. Three inserts of the broker's.
+BATCH = 900
+
+
+@overload
+def send_notification(
+    user_or_users: Iterable[Any], text: str, *, level: str | int = ..., url: str = ..., data: Any = ..., **fields: Any
+) -> int: ...
+@overload
+def send_notification(
+    user_or_users: Any, text: str, *, level: str | int = ..., url: str = ..., data: Any = ..., **fields: Any
+) -> AbstractNotification: ...
+def send_notification(
+    user_or_users: Any, text: str, *, level: str | int = "info", url: str = "", data: Any = None, **fields: Any
+) -> AbstractNotification | int:
+    """Send a notification to a user, or to each of several; call it from anywhere.
+
+    ``user_or_users``: a user, a primary key of one, a queryset of users, or an iterable of users or keys. Who is in it
+    twice gets one. ``level``: debug, info, success, warning or error, or a level of ``django.contrib.messages``.
+    ``url``: where a click leads. ``data``: anything of yours that JSON can carry. ``fields``: of a model of your own.
+
+    The rows and their events are one transaction, also for many users: all get it, with the commit, or nobody does.
+    Many are sent in batches of 900, with five queries each or so. Returns the notification, or for several users how
+    many there are.
+
+    Raises ``ValueError`` for a wrong ``level`` or ``url``, ``TypeError`` for what is no user, and what ``send_event``
+    raises.
+    """
+    model = notification_model()
+    values = {
+        **fields,
+        "text": _checked_text(text),
+        "level": check_level(level),
+        "url": _checked_url(url),
+        "data": data,
+    }
+    if (key := _key(user_or_users)) is not None:
+        return _send_one(model, key, values)
+    if isinstance(user_or_users, (str, bytes, dict)) or not isinstance(user_or_users, Iterable):
+        raise TypeError(
+            f"send_notification() needs a user who is saved, or several, not {type(user_or_users).__name__}: "
+            f"{user_or_users!r:.100}"
+        )
+    return _send_many(model, user_or_users, values)
+
+
+async def asend_notification(
+    user_or_users: Any, text: str, *, level: str | int = "info", url: str = "", data: Any = None, **fields: Any
+) -> AbstractNotification | int:
+    """``send_notification`` from async code."""
+    send: Any = sync_to_async(send_notification)
+    sent: AbstractNotification | int = await send(user_or_users, text, level=level, url=url, data=data, **fields)
+    return sent
+
+
+def resend(notifications: models.QuerySet[Any]) -> int:
+    """Send notifications again, as if nobody had got them: to who is connected now, or when they come."""
+    alias, count = router.db_for_write(notifications.model), 0
+    with transaction.atomic(using=alias):
+        for batch in _batches(notifications.using(alias).order_by("pk").iterator(chunk_size=BATCH), BATCH):
+            keys = [notification.pk for notification in batch]
+            notifications.model._base_manager.using(alias).filter(pk__in=keys).update(sent_at=None)
+            _publish(batch)
+            count += len(batch)
+    return count
+
+
+def _send_one(model: type[AbstractNotification], key: Any, values: dict[str, Any]) -> AbstractNotification:
+    alias = router.db_for_write(model)
+    notification = model(user_id=key, **values)
+    with transaction.atomic(using=alias):
+        notification.save(using=alias, force_insert=True)
+        _publish([notification])
+    return notification
+
+
+def _send_many(model: type[AbstractNotification], users: Iterable[Any], values: dict[str, Any]) -> int:
+    alias, count = router.db_for_write(model), 0
+    with transaction.atomic(using=alias):
+        for keys in _batches(_keys(users), BATCH):
+            rows = [model(user_id=key, **values) for key in keys]
+            _publish(model._base_manager.using(alias).bulk_create(rows))
+            count += len(keys)
+    return count
+
+
+def _publish(notifications: list[Any]) -> None:
+    send_events((channel_of(each.user_id), each.payload(), NOTIFICATION) for each in notifications)
+
+
+def _key(user: Any) -> Any:
+    """Return the primary key of one user; ``None`` for what is none, or not one."""
+    if isinstance(user, get_user_model()):
+        return user.pk
+    return user if isinstance(user, (int, UUID)) and not isinstance(user, bool) else None
+
+
+def _keys(users: Iterable[Any]) -> Iterator[Any]:
+    """Yield the primary keys of users, each once."""
+    if isinstance(users, models.QuerySet) and issubclass(users.model, get_user_model()):
+        if not (users.query.is_sliced or users.query.combinator):
+            users = users.order_by("pk")  # a join may have one of them twice, and neighbours are found without a set
+        for key, _ in groupby(users.values_list("pk", flat=True).iterator(chunk_size=2 * BATCH)):
+            yield key
+        return
+    seen = set()
+    for user in users:
+        key = user if isinstance(user, str) else _key(user)
+        if key is None:
+            raise TypeError(f"send_notification() needs users who are saved, not {type(user).__name__}: {user!r:.100}")
+        if key not in seen:
+            seen.add(key)
+            yield key
+
+
+def _batches(items: Iterator[T], size: int) -> Iterator[list[T]]:
+    while batch := list(islice(items, size)):
+        yield batch
+
+
+def _checked_text(text: Any) -> str:
+    if "\0" in (checked := str(text)):
+        raise ValueError("the text of a notification has a NUL, which cannot be stored by every database")
+    return checked
+
+
+def _checked_url(url: Any) -> str:
+    text = str(url or "")
+    try:
+        validate_url(text)
+    except ValidationError as error:
+        raise ValueError(f"{text!r:.200} cannot be the URL of a notification: {' '.join(error.messages)}") from error
+    return text

@@ -1,0 +1,184 @@
+"""The stream of a user's notifications, their list, and what may be done with them. Nobody reaches another's."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlencode
+
+from django.http import HttpRequest, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
+from django.utils.cache import patch_vary_headers
+from django.utils.module_loading import import_string
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_exempt, csrf_protect
+
+from serversent.conf import setting
+from serversent.request import last_event_id
+from serversent.subscription import Subscription
+from serversent.views import EveryDatabase, channel_response, refused
+
+from . import marking
+from .events import channel_of
+from .models import NotificationQuerySet, notification_model
+from .unsent import Unsent
+
+__all__ = ["count", "delete", "index", "read", "read_all", "stream"]
+
+PAGE = 20
+MAX_PAGE = 100
+
+# What a browser sends by itself, and so proves nothing about who made the request.
+_SENT_BY_BROWSERS = ("basic", "digest", "negotiate", "ntlm")
+
+View = Callable[..., HttpResponseBase]
+
+
+def _for_user(*methods: str) -> Callable[[View], View]:
+    """Let in who is logged in, by whatever means the project has, with these methods."""
+
+    def decorate(view: View) -> View:
+        @functools.wraps(view)
+        def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            if request.method not in methods:
+                return HttpResponseNotAllowed(methods)
+            user = _user(request)
+            if user is None:
+                # Never a redirect: an EventSource would follow it to the page with the login.
+                return JsonResponse({"detail": "Log in to see your notifications."}, status=403)
+            request.user = user
+            return view(request, *args, **kwargs)
+
+        checked = csrf_protect(answer)
+
+        @functools.wraps(view)
+        def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            return (answer if _has_token(request) else checked)(request, *args, **kwargs)
+
+        found: Any = csrf_exempt(wrapper)  # it is checked here, for all but those with a token
+        found.login_required = False  # said by ourselves, not by a redirect of LoginRequiredMiddleware
+        return found  # type: ignore[no-any-return]
+
+    return decorate
+
+
+def _has_token(request: HttpRequest) -> bool:
+    """Whether the request proves by itself that it is meant: no other site can make a browser send such a header."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return bool(setting("NOTIFICATION_USER") and token and scheme.lower() not in _SENT_BY_BROWSERS)
+
+
+def _user(request: HttpRequest) -> Any:
+    path = setting("NOTIFICATION_USER")
+    user = import_string(path)(request) if path else getattr(request, "user", None)
+    is_in = user is not None and user.is_authenticated and getattr(user, "is_active", True)
+    return user if is_in else None
+
+
+def _mine(request: HttpRequest) -> NotificationQuerySet:
+    found: NotificationQuerySet = notification_model()._default_manager.filter(user=request.user.pk)
+    return found
+
+
+def _unread(request: HttpRequest) -> int:
+    return _mine(request).unread().count()
+
+
+@_for_user("GET", "HEAD")
+def stream(request: HttpRequest) -> HttpResponseBase:
+    """Send what is unsent, the oldest first, and then what comes; to who has a cursor what came since."""
+    if answer := refused(request):
+        return answer
+    unsent, begins_at = Unsent(request.user.pk), ""
+    if not last_event_id(request):
+        marking.flush_if_possible()  # what this process has just written is not to be written twice
+        begins_at = str(unsent.read_now())
+    return channel_response(
+        request,
+        Subscription(channel_of(request.user.pk), initial=unsent.initial()),
+        "serversent.notifications.stream",
+        "default",
+        begins_at=begins_at,
+        on_written=marking.on_written(),
+    )
+
+
+stream._non_atomic_requests = EveryDatabase()  # type: ignore[attr-defined]
+
+
+@never_cache
+@_for_user("GET", "HEAD")
+def index(request: HttpRequest) -> HttpResponseBase:
+    """List them, the newest first: as JSON, or as a page for a browser.
+
+    ``?before=ID`` and ``?limit=N`` of at most 100: the page that begins below. ``?unread=1``: what is unread alone.
+    """
+    before, limit = _number(request, "before"), min(_number(request, "limit") or PAGE, MAX_PAGE)
+    rows = _mine(request).order_by("-pk")
+    if request.GET.get("unread") == "1":
+        rows = rows.unread()
+    if before is not None:
+        rows = rows.filter(pk__lt=before)
+    found = list(rows[: limit + 1])
+    notifications, next_url = found[:limit], ""
+    if len(found) > limit:
+        query = {**request.GET.dict(), "before": str(notifications[-1].pk)}
+        next_url = f"{request.path}?{urlencode(query)}"
+    answer: HttpResponseBase
+    if _wants_page(request):
+        context = {"notifications": notifications, "next_url": next_url, "unread": _unread(request)}
+        answer = render(request, "serversent/notifications/list.html", context)
+    else:
+        items = [notification.payload() for notification in notifications]
+        answer = JsonResponse({"notifications": items, "unread": _unread(request), "next": next_url or None})
+    patch_vary_headers(answer, ["Accept"])
+    return answer
+
+
+@never_cache
+@_for_user("GET", "HEAD")
+def count(request: HttpRequest) -> HttpResponseBase:
+    """Return how many are unread."""
+    return JsonResponse({"unread": _unread(request)})
+
+
+@_for_user("POST")
+def read(request: HttpRequest, pk: int) -> HttpResponseBase:
+    """Mark one as read."""
+    get_object_or_404(_mine(request), pk=pk)
+    _mine(request).filter(pk=pk).mark_all_as_read()
+    return _done(request)
+
+
+@_for_user("POST")
+def read_all(request: HttpRequest) -> HttpResponseBase:
+    """Mark all as read: with ``upto``, an id, those that were there when the page was shown."""
+    rows = _mine(request)
+    if (upto := _number(request, "upto")) is not None:
+        rows = rows.filter(pk__lte=upto)
+    rows.mark_all_as_read()
+    return _done(request)
+
+
+@_for_user("POST")
+def delete(request: HttpRequest, pk: int) -> HttpResponseBase:
+    """Delete one."""
+    get_object_or_404(_mine(request), pk=pk).delete()
+    return _done(request)
+
+
+def _done(request: HttpRequest) -> HttpResponseBase:
+    if _wants_page(request):  # a form of the page, without JavaScript
+        return HttpResponseRedirect(reverse("serversent_notifications:index"), status=303)
+    return JsonResponse({"unread": _unread(request)})
+
+
+def _wants_page(request: HttpRequest) -> bool:
+    return request.get_preferred_type(["application/json", "text/html"]) == "text/html"
+
+
+def _number(request: HttpRequest, name: str) -> int | None:
+    """Return a number of the query or the form; what is none is as if it were not there."""
+    value = (request.POST if request.method == "POST" else request.GET).get(name, "")
+    return int(value) if value.isdecimal() and len(value) < 19 else None

@@ -1,0 +1,69 @@
+"""Notifications in a database of each kind, in which nothing is at first but three users."""
+
+import asyncio
+import json
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.db import connections
+from django.test import override_settings
+
+from serversent.brokers import log, new_broker
+from tests.conftest import BROKERS
+
+
+class Router:
+    """Everything is in one database."""
+
+    def __init__(self, alias):
+        self._alias = alias
+
+    def db_for_read(self, model, **hints):
+        return self._alias
+
+    db_for_write = db_for_read
+
+
+@pytest.fixture(params=[broker for broker in BROKERS if broker.values != ("memory",)])
+def alias(request, database_alias, django_db_blocker):
+    with django_db_blocker.unblock():
+        alias = database_alias(request.param)
+        broker = {"BACKEND": "serversent.brokers.database.DatabaseBroker", "OPTIONS": {"database": alias}}
+        with override_settings(DATABASE_ROUTERS=[Router(alias)], SERVERSENT={"BROKERS": {"default": broker}}):
+            get_user_model().objects.all().delete()
+            for table in ("outbox", "event", "channel", "log", "notifications_notification"):
+                with connections[alias].cursor() as cursor:
+                    cursor.execute(f"DELETE FROM serversent_{table}")
+            log.head(connections[alias])
+            yield alias
+        connections[alias].close()
+
+
+@pytest.fixture
+def users(alias):
+    return [get_user_model().objects.create_user(name) for name in ("ada", "grace", "hedy")]
+
+
+@pytest.fixture
+def ada(users):
+    return users[0]
+
+
+@pytest.fixture
+def sent(alias):
+    """Return a function that says which events are in the log, as (channel, type, data)."""
+
+    async def head():
+        broker = new_broker("default")
+        try:
+            await broker.head()  # numbers what is committed
+        finally:
+            await broker.aclose()
+
+    def events():
+        asyncio.run(head())
+        with connections[alias].cursor() as cursor:
+            cursor.execute("SELECT channel, event, data FROM serversent_event ORDER BY id")
+            return [(channel, kind, json.loads(data)) for channel, kind, data in cursor.fetchall()]
+
+    return events
