@@ -49,7 +49,7 @@ node_modules: package-lock.json
 	@npm install --silent --no-save --ignore-scripts && touch node_modules
 
 client: node_modules
-	@npm run --silent build
+	@npm run --silent build && npm run --silent build:notifications
 
 lint: environment node_modules
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -12,8 +12,8 @@ from django.contrib.staticfiles import finders
 
 from .processes import ROOT
 
-FILES = ("serversent.min.js", "serversent.min.js.map", "serversent.d.ts")
 FOLDER = ROOT / "src/serversent/static/serversent"
+NOTIFICATIONS = ROOT / "src/serversent/notifications/static/serversent"
 
 
 def test_it_is_under_six_kilobytes():
@@ -22,12 +22,24 @@ def test_it_is_under_six_kilobytes():
 
 
 @pytest.mark.service("npm")
-def test_the_files_are_made_from_the_source(tmp_path):
+@pytest.mark.parametrize(
+    ("script", "folder", "source", "made"),
+    [
+        ("build", FOLDER, "serversent.js", ("serversent.min.js", "serversent.min.js.map", "serversent.d.ts")),
+        (
+            "build:notifications",
+            NOTIFICATIONS,
+            "notifications.js",
+            ("notifications.min.js", "notifications.min.js.map"),
+        ),
+    ],
+)
+def test_the_files_are_made_from_the_source(tmp_path, script, folder, source, made):
     """`make client` makes them."""
-    shutil.copy(FOLDER / "serversent.js", tmp_path)
-    command = json.loads((ROOT / "package.json").read_text())["scripts"]["build"]
+    shutil.copy(folder / source, tmp_path)
+    command = json.loads((ROOT / "package.json").read_text())["scripts"][script]
     _, _, command = command.partition(" && ")  # without its cd
     path = os.pathsep.join([str(ROOT / "node_modules/.bin"), os.environ["PATH"]])
     subprocess.run(command, shell=True, check=True, cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True)
-    for name in FILES:
-        assert (tmp_path / name).read_text() == (FOLDER / name).read_text(), f"{name}: make client"
+    for name in made:
+        assert (tmp_path / name).read_text() == (folder / name).read_text(), f"{name}: make client"

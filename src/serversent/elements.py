@@ -16,7 +16,7 @@ from .identity import page_user, user_of
 from .page import page_cursor
 from .signed import sse_url
 
-__all__ = ["event_stream_element", "script_element"]
+__all__ = ["event_stream_element", "nonce_of", "script_element"]
 
 # The element's own, which the tag passes on.
 ATTRIBUTES = {"event", "mode", "limit", "target", "autostart", "persist", "share", "id", "class"}
@@ -33,12 +33,12 @@ def script_element(request: HttpRequest | None) -> SafeString:
     }
     if request is not None:
         attributes["data-serversent-user"] = page_user(user_of(request))
-        if nonce := _nonce(request):
+        if nonce := nonce_of(request):
             attributes["nonce"] = nonce
     return format_html("<script{}></script>", flatatt(attributes))
 
 
-def _nonce(request: HttpRequest) -> str:
+def nonce_of(request: HttpRequest) -> str:
     """Return what django-csp or else Django 6 made for this page, if it has one. Asking puts it into the header."""
     nonce = getattr(request, "csp_nonce", None)
     if nonce is None:

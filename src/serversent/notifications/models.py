@@ -139,6 +139,15 @@ class AbstractNotification(models.Model):
         with changes.told(self, "deleted"):
             return super().delete(*args, **kwargs)
 
+    @property
+    def safe_url(self) -> str:
+        """The URL, unless it got past all checks and may not be a link."""
+        try:
+            validate_url(self.url)
+        except ValidationError:
+            return ""
+        return self.url
+
     def payload(self) -> dict[str, Any]:
         """Return what a page gets to know of it, as the data of its event and as an item of the list.
 
@@ -148,7 +157,7 @@ class AbstractNotification(models.Model):
             "id": self.pk,
             "text": Truncator(self.text).chars(MAX_TEXT_CHARACTERS),
             "level": self.level,
-            "url": self.url,
+            "url": self.safe_url,
             "data": self.data,
             "created_at": self.created_at,
             "read": self.read,

@@ -41,8 +41,8 @@ def send_notification(
     ``url``: where a click leads. ``data``: anything of yours that JSON can carry. ``fields``: of a model of your own.
 
     The rows and their events are one transaction, also for many users: all get it, with the commit, or nobody does.
-    Many are sent in batches of 900, with six queries each (twelve on SQLite). Returns the notification, or for several users how
-    many there are.
+    Many are sent in batches of 900, with six queries each (twelve on SQLite). Returns the notification, or for several
+    users how many there are.
 
     Raises ``ValueError`` for a wrong ``level`` or ``url``, ``TypeError`` for what is no user, and what ``send_event``
     raises.

@@ -10,16 +10,15 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils.cache import patch_vary_headers
-from django.utils.module_loading import import_string
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 
-from serversent.conf import setting
 from serversent.request import last_event_id
 from serversent.subscription import Subscription
 from serversent.views import EveryDatabase, channel_response, refused
 
 from . import marking
+from .access import has_token, notified_user
 from .events import channel_of
 from .models import NotificationQuerySet, notification_model
 from .unsent import Unsent
@@ -28,9 +27,6 @@ __all__ = ["count", "delete", "index", "read", "read_all", "stream"]
 
 PAGE = 20
 MAX_PAGE = 100
-
-# What a browser sends by itself, and so proves nothing about who made the request.
-_SENT_BY_BROWSERS = ("basic", "digest", "negotiate", "ntlm")
 
 View = Callable[..., HttpResponseBase]
 
@@ -43,7 +39,7 @@ def _for_user(*methods: str) -> Callable[[View], View]:
         def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if request.method not in methods:
                 return HttpResponseNotAllowed(methods)
-            user = _user(request)
+            user = notified_user(request)
             if user is None:
                 # Never a redirect: an EventSource would follow it to the page with the login.
                 return JsonResponse({"detail": "Log in to see your notifications."}, status=403)
@@ -54,26 +50,13 @@ def _for_user(*methods: str) -> Callable[[View], View]:
 
         @functools.wraps(view)
         def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            return (answer if _has_token(request) else checked)(request, *args, **kwargs)
+            return (answer if has_token(request) else checked)(request, *args, **kwargs)
 
         found: Any = csrf_exempt(wrapper)  # it is checked here, for all but those with a token
         found.login_required = False  # said by ourselves, not by a redirect of LoginRequiredMiddleware
         return found  # type: ignore[no-any-return]
 
     return decorate
-
-
-def _has_token(request: HttpRequest) -> bool:
-    """Whether the request proves by itself that it is meant: no other site can make a browser send such a header."""
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return bool(setting("NOTIFICATION_USER") and token and scheme.lower() not in _SENT_BY_BROWSERS)
-
-
-def _user(request: HttpRequest) -> Any:
-    path = setting("NOTIFICATION_USER")
-    user = import_string(path)(request) if path else getattr(request, "user", None)
-    is_in = user is not None and user.is_authenticated and getattr(user, "is_active", True)
-    return user if is_in else None
 
 
 def _mine(request: HttpRequest) -> NotificationQuerySet:

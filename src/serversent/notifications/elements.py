@@ -1,0 +1,63 @@
+"""The HTML of the bell and of the toasts."""
+
+import itertools
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.forms.utils import flatatt
+from django.http import HttpRequest
+from django.middleware.csrf import get_token
+from django.template.loader import render_to_string
+from django.templatetags.static import static
+from django.urls import NoReverseMatch, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from serversent.elements import nonce_of, script_element
+
+from .access import notified_user
+from .models import notification_model
+
+__all__ = ["bell_element", "toasts_element"]
+
+
+def bell_element(request: HttpRequest) -> SafeString:
+    """Return the bell of who sees the page, with the number of what is unread; nothing for who is not logged in."""
+    user = notified_user(request)
+    if user is None:
+        return SafeString("")
+    numbers = request.__dict__.setdefault("_serversent_bells", itertools.count(1))
+    unread = notification_model()._default_manager.filter(user=user.pk, read=False).count()
+    return _element(request, "bell", id=f"notification-bell-{next(numbers)}", unread=unread)
+
+
+def toasts_element(request: HttpRequest, seconds: float = 8) -> SafeString:
+    """Return where new notifications are shown for some seconds; 0: until they are dismissed."""
+    return SafeString("") if notified_user(request) is None else _element(request, "toasts", seconds=f"{seconds:g}")
+
+
+def _element(request: HttpRequest, name: str, **context: Any) -> SafeString:
+    try:
+        urls = {f"{part}_url": reverse(f"serversent_notifications:{view}") for part, view in _URLS.items()}
+    except NoReverseMatch as error:
+        raise ImproperlyConfigured(
+            f"{{% notification_{name} %}} needs the URLs of notifications: "
+            'path("notifications/", include("serversent.notifications.urls")).'
+        ) from error
+    html = render_to_string(
+        f"serversent/notifications/{name}.html", {**context, **urls, "csrf_token": get_token(request)}
+    )
+    return format_html("{}\n{}", _files(request), SafeString(html))
+
+
+_URLS = {"stream": "stream", "list": "index"}
+
+
+def _files(request: HttpRequest) -> SafeString:
+    """Return what loads the elements. A browser loads each once, however often it is there."""
+    attributes = {"type": "module", "src": static(f"serversent/notifications{'' if settings.DEBUG else '.min'}.js")}
+    if nonce := nonce_of(request):
+        attributes["nonce"] = nonce
+    style = format_html('<link rel="stylesheet" href="{}">', static("serversent/notifications.css"))
+    return format_html("{}{}<script{}></script>", style, script_element(request), flatatt(attributes))
