@@ -1,7 +1,7 @@
 from django.contrib.auth.decorators import login_required
 from django.urls import include, path
 
-from . import client_views, views
+from . import client_views, notification_views, views
 
 urlpatterns = [
     path("", views.index),
@@ -48,6 +48,9 @@ urlpatterns = [
     path("close/", views.close),
     path("events/", include("serversent.urls")),
     path("notifications/", include("serversent.notifications.urls")),
+    path("notify/", notification_views.notify),
+    path("notified/", notification_views.notified),
+    path("bell/", notification_views.bell),
     path("url/", views.url),
     path("page/", views.page),
     path("logout/", views.log_out),

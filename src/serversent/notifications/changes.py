@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from serversent.publish import send_events
 
-from .events import MAX_IDS, STATE, change, channel_of
+from .events import STATE, change, channel_of
 
 if TYPE_CHECKING:
     from .models import AbstractNotification
@@ -43,20 +43,18 @@ def delete(queryset: models.QuerySet[Any]) -> tuple[int, dict[str, int]]:
 
 
 def _in_batches(rows: models.QuerySet[Any], what: str, apply: Callable[[models.QuerySet[Any]], Any]) -> list[Any]:
-    """Apply a change to rows that it takes out of the queryset, or out of the table, and tell their users."""
+    """Apply a change to all of a queryset in one transaction, and tell their users."""
     model, alias = rows.model, router.db_for_write(rows.model)
+    # Before the transaction: on SQLite one that reads and then writes may fail for that.
+    found = list(rows.using(alias).order_by("pk").values_list("pk", "user_id"))
     done: list[Any] = []
     ids: dict[Any, list[int]] = defaultdict(list)
-    last = 0
-    rows = rows.using(alias).order_by("pk")
+    for key, user in found:
+        ids[user].append(key)
     with transaction.atomic(using=alias):
-        while batch := list(rows.filter(pk__gt=last).values_list("pk", "user_id")[:BATCH]):
-            last = batch[-1][0]
-            keys = [key for key, _ in batch]
+        for start in range(0, len(found), BATCH):
+            keys = [key for key, _ in found[start : start + BATCH]]
             done.append(apply(model._base_manager.using(alias).filter(pk__in=keys)))
-            for key, user in batch:
-                if len(ids[user]) <= MAX_IDS:
-                    ids[user].append(key)
         _tell(model, alias, what, ids)
     return done
 

@@ -1,8 +1,8 @@
 """Sending: the rows and their events in one transaction."""
 
 from collections.abc import Iterable, Iterator
-from itertools import groupby, islice
-from typing import Any, TypeVar, overload
+from itertools import groupby
+from typing import Any, overload
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
@@ -17,9 +17,7 @@ from .models import AbstractNotification, check_level, notification_model, valid
 
 __all__ = ["asend_notification", "resend", "send_notification"]
 
-T = TypeVar("T")
-
-# What is in memory at once: so many rows, and their events. Three inserts of the broker's.
+# Rows in memory at once, with their events: three inserts of the broker's.
 BATCH = 900
 
 
@@ -76,14 +74,14 @@ async def asend_notification(
 
 def resend(notifications: models.QuerySet[Any]) -> int:
     """Send notifications again, as if nobody had got them: to who is connected now, or when they come."""
-    alias, count = router.db_for_write(notifications.model), 0
+    alias = router.db_for_write(notifications.model)
+    keys = list(notifications.using(alias).order_by("pk").values_list("pk", flat=True))
     with transaction.atomic(using=alias):
-        for batch in _batches(notifications.using(alias).order_by("pk").iterator(chunk_size=BATCH), BATCH):
-            keys = [notification.pk for notification in batch]
-            notifications.model._base_manager.using(alias).filter(pk__in=keys).update(sent_at=None)
-            _publish(batch)
-            count += len(batch)
-    return count
+        for batch in _batches(keys):
+            rows = notifications.model._base_manager.using(alias).filter(pk__in=batch)
+            rows.update(sent_at=None)
+            _publish(list(rows.order_by("pk")))
+    return len(keys)
 
 
 def _send_one(model: type[AbstractNotification], key: Any, values: dict[str, Any]) -> AbstractNotification:
@@ -96,13 +94,13 @@ def _send_one(model: type[AbstractNotification], key: Any, values: dict[str, Any
 
 
 def _send_many(model: type[AbstractNotification], users: Iterable[Any], values: dict[str, Any]) -> int:
-    alias, count = router.db_for_write(model), 0
+    alias = router.db_for_write(model)
+    keys = list(_keys(users))  # before the transaction: on SQLite one that reads and then writes may fail for that
     with transaction.atomic(using=alias):
-        for keys in _batches(_keys(users), BATCH):
-            rows = [model(user_id=key, **values) for key in keys]
+        for batch in _batches(keys):
+            rows = [model(user_id=key, **values) for key in batch]
             _publish(model._base_manager.using(alias).bulk_create(rows))
-            count += len(keys)
-    return count
+    return len(keys)
 
 
 def _publish(notifications: list[Any]) -> None:
@@ -134,9 +132,9 @@ def _keys(users: Iterable[Any]) -> Iterator[Any]:
             yield key
 
 
-def _batches(items: Iterator[T], size: int) -> Iterator[list[T]]:
-    while batch := list(islice(items, size)):
-        yield batch
+def _batches(keys: list[Any]) -> Iterator[list[Any]]:
+    for start in range(0, len(keys), BATCH):
+        yield keys[start : start + BATCH]
 
 
 def _checked_text(text: Any) -> str:

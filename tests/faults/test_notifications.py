@@ -1,0 +1,129 @@
+"""A crowd of users, some of whom come and go, while processes notify them and roll back: each gets what is theirs."""
+
+import asyncio
+import collections
+import contextlib
+import json
+import os
+import random
+import subprocess
+import sys
+
+import pytest
+
+from tests.crowd import Client
+from tests.processes import ROOT, serve
+
+pytestmark = pytest.mark.service("postgresql")
+
+# users, notifications, processes that send them
+SIZES = [pytest.param(150, 3_000, 4, id="short"), pytest.param(1_000, 20_000, 8, id="full", marks=pytest.mark.long)]
+
+
+class User(Client):
+    """Listens as a page does. One who is restless is cut off at random, and comes back with the cursor."""
+
+    def __init__(self, port, key, session, rng, *, is_restless):
+        super().__init__(port, "/notifications/stream/", f"Cookie: sessionid={session}\r\n")
+        self.key = key
+        self._rng = rng
+        self._is_restless = is_restless
+        self.unread = None
+
+    async def run(self):
+        while True:
+            task = asyncio.ensure_future(super().run())
+            try:
+                if not self._is_restless:
+                    await task
+                await asyncio.wait({task}, timeout=self._rng.uniform(0.2, 4))
+            finally:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+            await asyncio.sleep(self._rng.uniform(0, 1))
+
+    def _take(self, event):
+        self.last_event_id = event.id or self.last_event_id
+        if event.event == "notification":
+            self.data.append(json.loads(event.data)["text"])
+            self.unread += 1
+        else:
+            self.events.append(event.event)
+            if event.event == "notification-state":
+                self.unread = json.loads(event.data)["unread"]
+            self.is_ready.set()
+
+
+def start(environment, *arguments, **options):
+    command = [sys.executable, "-m", "tests.faults.notifier", *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, **options)
+
+
+def lines_of(process):
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0
+    return [line.split(" ", 1) for line in output.splitlines()]
+
+
+@pytest.mark.parametrize(("users", "count", "senders"), SIZES)
+async def test_each_gets_what_is_committed_for_them(users, count, senders, postgresql_settings, server_folder):
+    variables = {"TEST_DATABASE": json.dumps(postgresql_settings)}
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.project.settings", **variables}
+    accounts = await asyncio.to_thread(lambda: lines_of(start(environment, "users", users)))
+    rng = random.Random(7)
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(serve("uvicorn-httptools", server_folder, environment=variables)) for _ in "12"]
+        crowd = [
+            User(servers[number % 2].port, key, session, rng, is_restless=number % 4 > 1)
+            for number, (key, session) in enumerate(accounts)
+        ]
+        here, late = crowd[: users * 3 // 4], crowd[users * 3 // 4 :]
+        tasks = [asyncio.ensure_future(user.run()) for user in here]
+        await asyncio.wait_for(asyncio.gather(*(user.is_ready.wait() for user in here)), 200)
+        running = [start(environment, "send", seed, count // senders) for seed in range(senders)]
+        await asyncio.sleep(2)
+        tasks += [asyncio.ensure_future(user.run()) for user in late]  # without a cursor, in the midst of it
+        sent = [
+            line
+            for lines in await asyncio.gather(*(asyncio.to_thread(lines_of, each) for each in running))
+            for line in lines
+        ]
+        expected = collections.defaultdict(list)
+        for key, text in sent:
+            expected[key].append(text)
+        async with asyncio.timeout(300):
+            while any(len(user.data) < len(expected[user.key]) for user in crowd):
+                await asyncio.sleep(0.1)
+        await asyncio.sleep(1)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    assert len(sent) > count / 2
+    for user in crowd:
+        assert sorted(user.data) == sorted(expected[user.key])
+        for seed in range(senders):
+            ours = [int(text.split()[1]) for text in user.data if text.startswith(f"{seed} ")]
+            assert ours == sorted(ours)
+        assert user.unread == len(user.data)
+    assert any(len(user.statuses) > 2 for user in crowd)
+    assert await asyncio.to_thread(unsent, environment) == 0
+
+
+def unsent(environment):
+    """Return how many of the crowd's notifications are not marked within some seconds."""
+    code = (
+        "import django, time; django.setup()\n"
+        "from serversent.notifications.models import Notification\n"
+        "rows = Notification.objects.filter(user__username__startswith='crowd-')\n"
+        "assert rows.exists()\n"
+        "for _ in range(100):\n"
+        "    if not rows.unsent().exists(): break\n"
+        "    time.sleep(0.1)\n"
+        "print(rows.unsent().count()); rows.delete()\n"
+        "from django.contrib.auth import get_user_model as model\n"
+        "model().objects.filter(username__startswith='crowd-').delete()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    return int(ended.stdout)
