@@ -26,6 +26,7 @@ def test_defaults():
             "MAX_CONNECTIONS_PER_USER": None,
             "MAX_CONNECTIONS_PER_ADDRESS": None,
             "CLIENT_ADDRESS": None,
+            "NOTIFICATION_USER": None,
             "MAX_STREAM_SECONDS": None,
             "SEND_TIMEOUT_SECONDS": 60,
             "SERVER_SHORTCUTS": True,

@@ -1,4 +1,4 @@
-"""The bell and the toasts: in two browsers of one user, under a strict policy, with the keyboard, and without script."""
+"""The bell and the toasts: two browsers of one user, a strict policy, the keyboard, no script at all."""
 
 import urllib.parse
 
@@ -278,7 +278,8 @@ def test_it_fits(chromium, server, name, tmp_path, scheme, width):
             page.goto(server.url + path)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         for box in [element.bounding_box() for element in page.locator("button:visible, a:visible").all()]:
-            assert 0 <= box["x"] and box["x"] + box["width"] <= width
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= width
         page.screenshot(path=tmp_path / f"{scheme}-{width}{path.strip('/')}.png")
     context.close()
 

@@ -1,5 +1,7 @@
 """The Django app."""
 
+from typing import Any
+
 from django.apps import AppConfig
 from django.core.checks import register
 from django.utils.translation import gettext_lazy as _
@@ -17,3 +19,9 @@ class NotificationsConfig(AppConfig):
         from . import checks
 
         register(checks.check_setup)
+
+    def add_serversent_commands(self, commands: Any) -> None:
+        """Add to ``manage.py serversent``, which asks each app for this."""
+        from .commands import add_commands
+
+        add_commands(commands)

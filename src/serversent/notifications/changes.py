@@ -1,6 +1,7 @@
 """What happens to notifications after they were sent: read, unread, deleted. All open pages of their users are told."""
 
 import contextlib
+import datetime
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from .events import STATE, change, channel_of
 if TYPE_CHECKING:
     from .models import AbstractNotification
 
-__all__ = ["delete", "mark", "told", "unread_counts"]
+__all__ = ["delete", "mark", "prune", "told", "unread_counts"]
 
 BATCH = 500
 
@@ -40,6 +41,18 @@ def delete(queryset: models.QuerySet[Any]) -> tuple[int, dict[str, int]]:
         for label, count in deleted.items():
             by_model[label] += count
     return sum(by_model.values()), dict(by_model)
+
+
+def prune(model: type[models.Model], before: datetime.datetime, *, unread: bool = False) -> int:
+    """Remove what is older and was read, and what was not if ``unread``, a batch and a transaction each time."""
+    old: models.QuerySet[Any] = model._base_manager.using(router.db_for_write(model)).filter(created_at__lt=before)
+    removed = 0
+    # Nobody's number changes with those that were read, and so nobody is told.
+    for rows, remove in ((old.filter(read=True), models.QuerySet.delete), *[(old, delete)] * unread):
+        while keys := list(rows.order_by("created_at").values_list("pk", flat=True)[:BATCH]):
+            remove(old.filter(pk__in=keys))
+            removed += len(keys)
+    return removed
 
 
 def _in_batches(rows: models.QuerySet[Any], what: str, apply: Callable[[models.QuerySet[Any]], Any]) -> list[Any]:

@@ -30,10 +30,11 @@ def check_setup(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[
         )
     try:
         alias = router.db_for_write(notification_model())
-        used = broker()
     except ImproperlyConfigured as error:
         return [*found, Error(str(error), id="serversent.E021")]
-    except ServerSentError:  # check_brokers tells of it
+    try:
+        used = broker()
+    except (ImportError, ImproperlyConfigured, ServerSentError, TypeError):  # check_brokers tells of it
         return found
     if not isinstance(used, DatabaseBroker) or used.database != alias:
         found.append(

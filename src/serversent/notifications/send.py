@@ -15,7 +15,7 @@ from serversent.publish import send_events
 from .events import NOTIFICATION, channel_of
 from .models import AbstractNotification, check_level, notification_model, validate_url
 
-__all__ = ["asend_notification", "resend", "send_notification"]
+__all__ = ["asend_notification", "resend", "save_and_publish", "send_notification"]
 
 # Rows in memory at once, with their events: three inserts of the broker's.
 BATCH = 900
@@ -85,12 +85,17 @@ def resend(notifications: models.QuerySet[Any]) -> int:
 
 
 def _send_one(model: type[AbstractNotification], key: Any, values: dict[str, Any]) -> AbstractNotification:
-    alias = router.db_for_write(model)
     notification = model(user_id=key, **values)
+    save_and_publish(notification)
+    return notification
+
+
+def save_and_publish(notification: AbstractNotification) -> None:
+    """Send a notification that was made by hand, and is not saved yet."""
+    alias = router.db_for_write(type(notification))
     with transaction.atomic(using=alias):
         notification.save(using=alias, force_insert=True)
         _publish([notification])
-    return notification
 
 
 def _send_many(model: type[AbstractNotification], users: Iterable[Any], values: dict[str, Any]) -> int:

@@ -10,6 +10,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils.cache import patch_vary_headers
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 
@@ -42,7 +43,7 @@ def _for_user(*methods: str) -> Callable[[View], View]:
             user = notified_user(request)
             if user is None:
                 # Never a redirect: an EventSource would follow it to the page with the login.
-                return JsonResponse({"detail": "Log in to see your notifications."}, status=403)
+                return JsonResponse({"detail": _("Log in to see your notifications.")}, status=403)
             request.user = user
             return view(request, *args, **kwargs)
 

@@ -9,6 +9,7 @@ import urllib.request
 from argparse import ArgumentParser
 from typing import Any
 
+from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
 
 from serversent.brokers import broker
@@ -53,10 +54,16 @@ class Command(BaseCommand):
         commands.add_parser("newepoch", help="make every client start again; after the log was restored from a backup")
         for command in commands.choices.values():
             command.add_argument("--using", default="default", help="the broker's alias")
+        for config in apps.get_app_configs():  # an app on top may have commands of its own
+            if add := getattr(config, "add_serversent_commands", None):
+                add(commands)
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            getattr(self, options["command"])(options)
+            if run := options.get("run"):
+                run(self, options)
+            else:
+                getattr(self, options["command"])(options)
         except ServerSentError as error:
             raise CommandError(str(error)) from error
         except KeyboardInterrupt:
