@@ -227,7 +227,7 @@ def test_in_german(chromium, server, name):
     expect(page.get_by_role("button", name="Alle als gelesen markieren")).to_be_enabled()
     expect(page.get_by_role("status")).to_have_text("1 ungelesen")
     page.goto(server.url + "/notifications/")
-    expect(page.get_by_role("button", name="Als gelesen markieren")).to_be_visible()
+    expect(page.get_by_role("button", name="Als gelesen markieren", exact=True)).to_be_visible()
     context.close()
 
 

@@ -4,7 +4,6 @@ import json
 
 import pytest
 from django.contrib import admin
-from django.contrib.admin.models import LogEntryManager
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.test import modify_settings, override_settings
@@ -27,7 +26,6 @@ def urlpatterns():
 
 @pytest.fixture(autouse=True)
 def project(monkeypatch):
-    monkeypatch.setattr(LogEntryManager, "log_actions", lambda *args, **kwargs: None)  # its table is not made
     templates = {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
         "APP_DIRS": True,
@@ -40,6 +38,8 @@ def project(monkeypatch):
         ),
         override_settings(TEMPLATES=[templates], ROOT_URLCONF=tuple(urlpatterns())),
     ):
+        # The table of the admin's history is not made.
+        monkeypatch.setattr("django.contrib.admin.models.LogEntryManager.log_actions", lambda *args, **kwargs: None)
         yield
 
 

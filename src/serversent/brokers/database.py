@@ -7,6 +7,7 @@ its offset after the commit (``numbering``). On SQLite, which has one writer at 
 import asyncio
 import contextlib
 import logging
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -297,14 +298,13 @@ class DatabaseBroker(Broker):
                     id="serversent.E007",
                 )
             ]
-        tables = connection.introspection.table_names()
-        if "serversent_event" in tables:
+        if _is_migrating() or "serversent_event" in connection.introspection.table_names():
             return []
-        return [
-            Error(
+        return [  # no error: that would keep every command that migrates from making them
+            Warning(
                 f"The tables of the broker {self.alias!r} are not in the database {self.database!r}.",
                 hint=f"Run manage.py migrate --database {self.database}.",
-                id="serversent.E006",
+                id="serversent.W004",
             )
         ]
 
@@ -336,6 +336,11 @@ class DatabaseBroker(Broker):
         sessions, self._sessions, self._readers = self._sessions, [], None
         for session in sessions:
             session.close()
+
+
+def _is_migrating() -> bool:
+    """Whether this is ``manage.py migrate``, which is about to make what is missing."""
+    return "migrate" in sys.argv[1:2]
 
 
 def _insert(connection: BaseDatabaseWrapper, events: Sequence[OutgoingEvent]) -> None:
