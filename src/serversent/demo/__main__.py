@@ -8,10 +8,12 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from django.core.management import call_command, execute_from_command_line
+from django.core.management import CommandError, call_command, execute_from_command_line
+from django.db import DatabaseError
 
 from serversent.errors import ServerSentError
 
+from .shell import shell_command
 from .terminal import own_foreground
 
 HOST = "127.0.0.1"
@@ -25,6 +27,8 @@ INTRODUCTION = """
     curl -N http://{host}:{port}/time/        the server's time
     {send}
                                               a note on the board, from another process
+    {notify}
+                                              a notification for Grace, of http://{host}:{port}/people/
 
   Ctrl-C stops it, open streams or not.
 """
@@ -35,11 +39,14 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=os.environ.get("PORT", "8000"), help="default: PORT, or 8000")
     parser.add_argument("--folder", type=Path, default=Path(".demo"), help="where the database is kept")
     parser.add_argument("--send", metavar="TEXT", help="put a note on the board of the running demo, and end")
+    parser.add_argument("--notify", nargs=2, metavar=("WHO", "TEXT"), help="notify ada or grace, and end")
     options = parser.parse_args()
     os.environ["SERVERSENT_DEMO_FOLDER"] = str(options.folder.resolve())
     os.environ["DJANGO_SETTINGS_MODULE"] = "serversent.demo.settings"
     if options.send is not None:
         return send(options.send)
+    if options.notify is not None:
+        return notify(*options.notify)
     if find_spec("daphne") is None:
         print('The demo runs on Daphne. Install it: pip install "django-serversent[daphne]"', file=sys.stderr)
         return 1
@@ -67,14 +74,28 @@ def send(text: str) -> int:
     return 0
 
 
+def notify(who: str, text: str) -> int:
+    import django
+
+    django.setup()
+    try:
+        call_command("serversent", "notify", who, text)
+    except (CommandError, DatabaseError) as error:
+        print(f"{error}\nStart the demo first, in this folder.", file=sys.stderr)
+        return 1
+    return 0
+
+
 def serve(port: int) -> None:
     import django
 
     django.setup()
     call_command("migrate", verbosity=0)
-    from .board import shell_command
+    from .people import SHELL, make_people
 
-    print(INTRODUCTION.format(host=HOST, port=port, send=shell_command()), flush=True)
+    make_people()
+    send, notify = shell_command("--send", "Hello from a shell"), shell_command(*SHELL)
+    print(INTRODUCTION.format(host=HOST, port=port, send=send, notify=notify), flush=True)
     execute_from_command_line(["manage.py", "runserver", "--noreload", f"{HOST}:{port}"])
 
 

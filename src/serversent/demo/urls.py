@@ -1,8 +1,9 @@
 """The demo's pages and streams."""
 
-from django.urls import path
+from django.contrib import admin
+from django.urls import include, path
 
-from . import views
+from . import people, views
 
 urlpatterns = [
     path("", views.index, name="index"),
@@ -13,4 +14,10 @@ urlpatterns = [
     path("board/cut/", views.cut, name="cut"),
     path("count/", views.count, name="count"),
     path("tab/", views.tab, name="tab"),
+    path("people/", people.people, name="people"),
+    path("people/log-in/", people.log_in, name="log_in"),
+    path("people/log-out/", people.log_out, name="log_out"),
+    path("people/notify/", people.notify, name="notify"),
+    path("notifications/", include("serversent.notifications.urls")),
+    path("admin/", admin.site.urls),
 ]

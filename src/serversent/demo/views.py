@@ -15,7 +15,8 @@ from django.views.decorators.http import require_POST
 from serversent import Subscription, channel_stream, end_streams, event_stream
 from serversent.open_connections import open_connections
 
-from .board import MAX_CHARACTERS, put_up, shell_command
+from .board import MAX_CHARACTERS, put_up
+from .shell import shell_command
 
 CUT_SECONDS = 5
 is_cut_until = 0.0
@@ -24,7 +25,7 @@ EMOJIS = ["🚀", "🐎", "🌅", "🦾", "🍇"]
 
 
 def index(request: HttpRequest) -> HttpResponse:
-    context = {"max_characters": MAX_CHARACTERS, "shell_command": shell_command()}
+    context = {"max_characters": MAX_CHARACTERS, "shell_command": shell_command("--send", "Hello from a shell")}
     return render(request, "serversent_demo/index.html", context)
 
 
