@@ -211,6 +211,8 @@ def test_the_line_for_a_terminal(page, demo):
 def test_the_page_with_the_keyboard(page, demo):
     page.goto(demo.url)
     page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="notifications")).to_be_focused()
+    page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     section = card(page, "Server Sent Events")
     expect(section.get_by_role("log").locator("div").first).to_be_visible()
