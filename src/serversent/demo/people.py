@@ -24,8 +24,13 @@ def make_people() -> None:
         )
 
 
-def people(request: HttpRequest) -> HttpResponse:
-    others = get_user_model().objects.filter(username__in=NAMES).exclude(username=request.user.get_username()).order_by("username")
+def index(request: HttpRequest) -> HttpResponse:
+    others = (
+        get_user_model()
+        .objects.filter(username__in=NAMES)
+        .exclude(username=request.user.get_username())
+        .order_by("username")
+    )
     context = {"others": others, "max_characters": MAX_CHARACTERS, "shell_command": shell_command(*SHELL)}
     return render(request, "serversent_demo/people.html", context)
 

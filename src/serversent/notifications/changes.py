@@ -6,12 +6,11 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from django.db import models, router, transaction
+from django.db import models, router
 from django.utils import timezone
 
-from serversent.publish import send_events
-
 from .events import STATE, change, channel_of
+from .publishing import published
 
 if TYPE_CHECKING:
     from .models import AbstractNotification
@@ -64,11 +63,11 @@ def _in_batches(rows: models.QuerySet[Any], what: str, apply: Callable[[models.Q
     ids: dict[Any, list[int]] = defaultdict(list)
     for key, user in found:
         ids[user].append(key)
-    with transaction.atomic(using=alias):
+    with published(alias) as publish:
         for start in range(0, len(found), BATCH):
             keys = [key for key, _ in found[start : start + BATCH]]
             done.append(apply(model._base_manager.using(alias).filter(pk__in=keys)))
-        _tell(model, alias, what, ids)
+        _tell(publish, model, alias, what, ids)
     return done
 
 
@@ -77,17 +76,17 @@ def told(notification: "AbstractNotification", what: str) -> Iterator[None]:
     """Tell of what the block does to one notification, in one transaction with it."""
     alias = router.db_for_write(type(notification), instance=notification)
     ids = {notification.user_id: [notification.pk]}
-    with transaction.atomic(using=alias):
+    with published(alias) as publish:
         yield
-        _tell(type(notification), alias, what, ids)
+        _tell(publish, type(notification), alias, what, ids)
 
 
-def _tell(model: type[models.Model], alias: str, what: str, ids: _Ids) -> None:
+def _tell(publish: Callable[[list[Any]], None], model: type[models.Model], alias: str, what: str, ids: _Ids) -> None:
     users = list(ids)
     for start in range(0, len(users), BATCH):
         batch = users[start : start + BATCH]
         unread = unread_counts(model, alias, batch)
-        send_events((channel_of(user), change(what, ids[user], unread.get(user, 0)), STATE) for user in batch)
+        publish([(channel_of(user), change(what, ids[user], unread.get(user, 0)), STATE) for user in batch])
 
 
 def unread_counts(model: type[models.Model], alias: str, users: Collection[Any]) -> dict[Any, int]:

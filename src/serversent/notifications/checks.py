@@ -8,11 +8,10 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
 from django.db import router
 
-from serversent.brokers import broker
-from serversent.brokers.database import DatabaseBroker
 from serversent.errors import ServerSentError
 
 from .models import notification_model
+from .publishing import has_the_log
 
 __all__ = ["check_setup"]
 
@@ -33,10 +32,10 @@ def check_setup(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[
     except ImproperlyConfigured as error:
         return [*found, Error(str(error), id="serversent.E021")]
     try:
-        used = broker()
+        is_one = has_the_log(alias)
     except (ImportError, ImproperlyConfigured, ServerSentError, TypeError):  # check_brokers tells of it
         return found
-    if not isinstance(used, DatabaseBroker) or used.database != alias:
+    if not is_one:
         found.append(
             Warning(
                 f"Notifications are in the database {alias!r}, and the default broker's log is elsewhere.",

@@ -8,12 +8,11 @@ from uuid import UUID
 from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
-from django.db import models, router, transaction
-
-from serversent.publish import send_events
+from django.db import models, router
 
 from .events import NOTIFICATION, channel_of
 from .models import AbstractNotification, check_level, notification_model, validate_url
+from .publishing import published
 
 __all__ = ["asend_notification", "resend", "save_and_publish", "send_notification"]
 
@@ -76,11 +75,11 @@ def resend(notifications: models.QuerySet[Any]) -> int:
     """Send notifications again, as if nobody had got them: to who is connected now, or when they come."""
     alias = router.db_for_write(notifications.model)
     keys = list(notifications.using(alias).order_by("pk").values_list("pk", flat=True))
-    with transaction.atomic(using=alias):
+    with published(alias) as publish:
         for batch in _batches(keys):
             rows = notifications.model._base_manager.using(alias).filter(pk__in=batch)
             rows.update(sent_at=None)
-            _publish(list(rows.order_by("pk")))
+            publish(_events(rows.order_by("pk")))
     return len(keys)
 
 
@@ -93,23 +92,23 @@ def _send_one(model: type[AbstractNotification], key: Any, values: dict[str, Any
 def save_and_publish(notification: AbstractNotification) -> None:
     """Send a notification that was made by hand, and is not saved yet."""
     alias = router.db_for_write(type(notification))
-    with transaction.atomic(using=alias):
+    with published(alias) as publish:
         notification.save(using=alias, force_insert=True)
-        _publish([notification])
+        publish(_events([notification]))
 
 
 def _send_many(model: type[AbstractNotification], users: Iterable[Any], values: dict[str, Any]) -> int:
     alias = router.db_for_write(model)
     keys = list(_keys(users))  # before the transaction: on SQLite one that reads and then writes may fail for that
-    with transaction.atomic(using=alias):
+    with published(alias) as publish:
         for batch in _batches(keys):
             rows = [model(user_id=key, **values) for key in batch]
-            _publish(model._base_manager.using(alias).bulk_create(rows))
+            publish(_events(model._base_manager.using(alias).bulk_create(rows)))
     return len(keys)
 
 
-def _publish(notifications: list[Any]) -> None:
-    send_events((channel_of(each.user_id), each.payload(), NOTIFICATION) for each in notifications)
+def _events(notifications: Iterable[Any]) -> list[Any]:
+    return [(channel_of(each.user_id), each.payload(), NOTIFICATION) for each in notifications]
 
 
 def _key(user: Any) -> Any:

@@ -13,7 +13,6 @@ from django.db import models, router
 from django.db.models import Case, Count, Value, When
 
 from serversent.brokers import broker
-from serversent.brokers.database import DatabaseBroker
 from serversent.cursors import Cursor
 from serversent.event import ServerSentEvent
 from serversent.initial import StateAt
@@ -21,6 +20,7 @@ from serversent.models import Event, OutboxEvent
 
 from .events import NOTIFICATION, STATE, channel_of
 from .models import AbstractNotification, notification_model
+from .publishing import has_the_log
 
 __all__ = ["Unsent"]
 
@@ -95,8 +95,7 @@ def _rows(model: type[AbstractNotification], alias: str, user_key: Any) -> Itera
 
 def _logged(alias: str, channel: str, cursor: Cursor) -> Iterator[Any]:
     """Yield querysets of the events after a cursor, where they are in the same database as the notifications."""
-    found = broker()
-    if not isinstance(found, DatabaseBroker) or found.database != alias:
+    if not has_the_log(alias):
         return
     after = Event.objects.filter(id__gt=cursor.offset)
     for events in (after, OutboxEvent.objects.all()):  # what is committed and has no place yet

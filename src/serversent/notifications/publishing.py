@@ -1,0 +1,32 @@
+"""One transaction for rows and events, where the default broker's log is in their database."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from django.db import transaction
+
+from serversent.brokers import broker
+from serversent.brokers.database import DatabaseBroker
+from serversent.publish import send_events
+
+__all__ = ["has_the_log", "published"]
+
+
+def has_the_log(alias: str) -> bool:
+    """Whether a database has the default broker's log, too. Raises what ``broker()`` raises."""
+    found = broker()
+    return isinstance(found, DatabaseBroker) and found.database == alias
+
+
+@contextlib.contextmanager
+def published(alias: str) -> Iterator[Callable[[list[Any]], None]]:
+    """Open a transaction, and yield what publishes in it: events as ``send_events`` takes them.
+
+    Where the log is elsewhere they are sent after the block, or with the commit of the transaction around it.
+    """
+    later: list[list[Any]] = []
+    with transaction.atomic(using=alias):
+        yield send_events if has_the_log(alias) else later.append
+    for events in later:
+        send_events(events)
