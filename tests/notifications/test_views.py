@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from django.conf import settings
 from django.db import connections
 from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext
@@ -66,6 +67,17 @@ def test_a_page_for_a_browser(client, made):
     assert 'href="/a/?b=1&amp;c=2"' in page
     assert "javascript:" not in page
     assert "another" not in page
+
+
+def test_the_templates_are_the_projects_if_it_wants(client, made, tmp_path):
+    folder = tmp_path / "serversent/notifications"
+    folder.mkdir(parents=True)
+    (folder / "base.html").write_text("<p>the site's own</p>{% block content %}{% endblock %}")
+    templates = [{**settings.TEMPLATES[0], "DIRS": [tmp_path]}]
+    with override_settings(TEMPLATES=templates):
+        page = client.get(ROOT, headers={"Accept": "text/html"}).content.decode()
+    assert "<p>the site's own</p>" in page
+    assert "text 4" in page
 
 
 def test_what_may_be_done(client, made):
@@ -157,8 +169,6 @@ def by_token(request):
 
 
 def test_any_authentication_that_the_project_has(ada, made):
-    from django.conf import settings
-
     with override_settings(SERVERSENT={**settings.SERVERSENT, "NOTIFICATION_USER": f"{__name__}.by_token"}):
         client, headers = Client(enforce_csrf_checks=True), {"Authorization": "Bearer ada"}
         assert client.get(ROOT + "count/", headers=headers).json() == {"unread": 5}

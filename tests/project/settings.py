@@ -58,6 +58,8 @@ DATABASES["default"]["ATOMIC_REQUESTS"] = bool(os.environ.get("TEST_ATOMIC_REQUE
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 SESSION_SAVE_EVERY_REQUEST = bool(os.environ.get("TEST_SAVE_EVERY_REQUEST"))
 LOGIN_URL = "/login/"
+if "TEST_NOTIFICATION_MODEL" in os.environ:
+    SERVERSENT_NOTIFICATION_MODEL = os.environ["TEST_NOTIFICATION_MODEL"]
 SERVERSENT = json.loads(os.environ.get("TEST_SERVERSENT", "{}"))
 LOGGING = {
     "version": 1,

@@ -1,13 +1,14 @@
 """The events of notifications: their channel, their types, and what is in them. See docs/howto-notifications.md."""
 
 import hashlib
+import json
 from collections.abc import Collection
 from typing import Any
 
 from serversent.channels import check_channel
 from serversent.errors import InvalidChannel
 
-__all__ = ["MAX_IDS", "NOTIFICATION", "STATE", "change", "channel_of"]
+__all__ = ["MAX_IDS", "NOTIFICATION", "STATE", "change", "channel_of", "key_of"]
 
 NOTIFICATION = "notification"
 STATE = "notification-state"
@@ -23,6 +24,15 @@ def channel_of(user_key: Any) -> str:
         return check_channel(name)
     except InvalidChannel:  # a key may be an address, say
         return f"serversent.notifications:{hashlib.sha256(str(user_key).encode()).hexdigest()}"
+
+
+def key_of(data: str) -> int | None:
+    """Return the primary key in the data of a ``notification``; ``None`` for another's event of that name."""
+    try:
+        key = json.loads(data)["id"]
+    except (ValueError, TypeError, KeyError):
+        return None
+    return key if isinstance(key, int) else None
 
 
 def change(what: str, ids: Collection[int], unread: int) -> dict[str, Any]:

@@ -5,7 +5,6 @@ Delivery hands over the bytes that it has written, and that is all. What is in t
 
 import atexit
 import contextlib
-import json
 import logging
 import threading
 import time
@@ -17,7 +16,7 @@ from django.utils import timezone
 from serversent.event import EventParser
 from serversent.threads import stand_in
 
-from .events import NOTIFICATION
+from .events import NOTIFICATION, key_of
 from .models import notification_model
 
 __all__ = ["Marker", "flush_if_possible", "mark_sent", "marker", "on_written"]
@@ -100,7 +99,8 @@ class Marker:
 def keys_of(written: Iterable[bytes]) -> list[int]:
     """Return the primary keys of the notifications in some events, as they are on the wire."""
     events = (event for frames in written for event in EventParser().feed(frames))
-    return sorted({json.loads(event.data)["id"] for event in events if event.event == NOTIFICATION})
+    keys = {key_of(event.data) for event in events if event.event == NOTIFICATION}
+    return sorted(key for key in keys if key is not None)
 
 
 def mark_sent(keys: list[int]) -> None:

@@ -4,7 +4,6 @@ A notification and its event are committed together, so what one statement sees 
 after the cursor follow by themselves: their notifications are left out here, and counted when they come.
 """
 
-import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, NamedTuple
 
@@ -18,7 +17,7 @@ from serversent.event import ServerSentEvent
 from serversent.initial import StateAt
 from serversent.models import Event, OutboxEvent
 
-from .events import NOTIFICATION, STATE, channel_of
+from .events import NOTIFICATION, STATE, channel_of, key_of
 from .models import AbstractNotification, notification_model
 from .publishing import has_the_log
 
@@ -72,14 +71,15 @@ def _read(user_key: Any, cursor: Cursor) -> _State:
     model = notification_model()
     alias = router.db_for_write(model)  # a replica may not have it yet
     parts = [*_rows(model, alias, user_key), *_logged(alias, channel_of(user_key), cursor)]
-    counts, unsent, logged = 0, {}, set()
+    counts, unsent, logged = 0, {}, set[int | None]()
     for kind, number, data in parts[0].union(*parts[1:], all=True):
         if kind == _COUNT:
             counts = number
         elif kind == _LOGGED:
-            logged.add(json.loads(data)["id"])
+            logged.add(key_of(data))
         else:
             unsent[number] = kind == _UNSENT_UNREAD
+    logged.discard(None)
     keys = sorted(unsent.keys() - logged)
     # What is logged counts when it comes. If it was read meanwhile, a later event of the log says so, with the number.
     return _State(max(0, counts - sum(unsent[key] for key in keys) - len(logged)), keys)

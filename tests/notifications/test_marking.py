@@ -1,0 +1,113 @@
+"""sent_at: in batches, one query each, in a thread that waits for nobody and is there only while there is work."""
+
+import threading
+import time
+
+import pytest
+from django.db import DatabaseError, connections
+from django.test.utils import CaptureQueriesContext
+
+from serversent.event import ServerSentEvent as Event
+from serversent.event import encode
+from serversent.notifications import marking
+from serversent.notifications.marking import Marker
+from serversent.notifications.models import Notification
+from tests.waiting import wait_for
+
+
+def frame(*notifications):
+    """What is written of some notifications, among other things."""
+    parts = [b": hb\n", encode(Event({"unread": 7, "id": 1}, event="notification-state"))]
+    return b"".join(parts + [encode(Event(each.payload(), event="notification", id="a-1")) for each in notifications])
+
+
+def make(ada, count):
+    Notification.objects.bulk_create(Notification(user=ada, text=str(number)) for number in range(count))
+    return list(Notification.objects.order_by("pk"))
+
+
+def test_one_query_for_each_batch_and_none_for_each_connection(ada, alias):
+    """What two hundred connections got of 2,500 notifications is three queries."""
+    made = make(ada, 2_500)
+    marker = Marker()
+    marker._is_running = True  # no thread: it is flushed here
+    for _ in range(200):
+        for start in range(0, 2_500, 100):
+            marker.add(frame(*made[start : start + 100]))
+    with CaptureQueriesContext(connections[alias]) as queries:
+        marker.flush()
+    assert len(queries) == 3
+    assert not Notification.objects.unsent().exists()
+    with CaptureQueriesContext(connections[alias]) as queries:
+        marker.flush()
+    assert len(queries) == 0
+
+
+def test_the_first_moment_stays(ada):
+    (made,) = make(ada, 1)
+    marking.mark_sent([made.pk])
+    moment = Notification.objects.get().sent_at
+    marking.mark_sent([made.pk, 10**9])
+    assert Notification.objects.get().sent_at == moment
+
+
+def test_the_thread_marks_what_comes_and_ends(ada, monkeypatch):
+    monkeypatch.setattr(marking, "IDLE_SECONDS", 0.2)
+
+    def threads():
+        return [thread for thread in threading.enumerate() if thread.name == "serversent-notifications"]
+
+    made, marker = make(ada, 30), Marker()
+    for number, each in enumerate(made):
+        marker.add(frame(each))
+        assert len(threads()) == 1
+        if number % 10 == 0:
+            time.sleep(0.3)
+    wait_for(lambda: not Notification.objects.unsent().exists(), "all marks")
+    wait_for(lambda: not threads(), "the end of the thread")
+    Notification.objects.update(sent_at=None)
+    marker.add(frame(made[0]))
+    wait_for(lambda: Notification.objects.filter(sent=True).count() == 1, "another thread")
+    wait_for(lambda: not threads(), "the end of the thread")
+
+
+def test_an_outage_is_waited_out(ada, monkeypatch, caplog):
+    monkeypatch.setattr(marking, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(marking, "IDLE_SECONDS", 0.2)
+    mark_sent, failures = marking.mark_sent, [DatabaseError("away"), DatabaseError("away")]
+
+    def fail_at_first(keys):
+        if failures:
+            raise failures.pop()
+        mark_sent(keys)
+
+    monkeypatch.setattr(marking, "mark_sent", fail_at_first)
+    first, second = make(ada, 2)
+    marker = Marker()
+    marker.add(frame(first))
+    wait_for(lambda: len(failures) < 2, "a failure")
+    marker.add(frame(second))
+    wait_for(lambda: not Notification.objects.unsent().exists(), "both marks")
+    assert caplog.text.count("could not be marked as sent") == 2
+    wait_for(lambda: "serversent-notifications" not in [thread.name for thread in threading.enumerate()], "its end")
+
+
+def test_what_waits_is_bounded(ada, monkeypatch):
+    monkeypatch.setattr(marking, "MAX_BYTES", 10_000)
+    marker = Marker()
+    marker._is_running = True
+    for number in range(1000):
+        marker.add(b": %d" % number + b"x" * 100)
+    assert 10_000 <= sum(map(len, marker._written)) < 10_200
+
+
+@pytest.mark.parametrize("data", [b"event: notification\ndata: {}\n\n", b"event: notification\ndata: x\n\n"])
+def test_what_is_no_notification_is_passed_over(ada, data):
+    """Anybody may publish by SQL."""
+    (made,) = make(ada, 1)
+    marker = Marker()
+    marker._is_running = True
+    marker.add(data)
+    marker.add(frame(made))
+    marker.flush()
+    assert Notification.objects.get().sent

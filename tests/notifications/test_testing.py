@@ -1,0 +1,34 @@
+"""Notifications in a project's own tests: nothing is committed there, and everything works."""
+
+import json
+
+from django.contrib.auth import get_user_model
+from django.test import TestCase
+
+from serversent.notifications import send_notification
+from serversent.notifications.models import Notification
+from serversent.testing import captured_events, open_stream
+
+
+class NotificationTests(TestCase):
+    def setUp(self):
+        self.ada = get_user_model().objects.create_user("ada")
+        self.client.force_login(self.ada)
+
+    def test_what_is_sent_can_be_looked_at(self):
+        with captured_events() as events:
+            send_notification(self.ada, "hello")
+        self.assertEqual(len(events), 1)
+        self.assertEqual(json.loads(events[0].data)["text"], "hello")
+        self.assertEqual(Notification.objects.get().text, "hello")
+
+    def test_a_stream(self):
+        Notification.objects.create(user=self.ada, text="unsent")
+        with open_stream(self.client, "/notifications/stream/") as stream:
+            self.assertEqual([event.event for event in stream.take(2)], ["ready", "notification-state"])
+            self.assertEqual(json.loads(stream.next().data)["text"], "unsent")
+            send_notification(self.ada, "live")
+            self.assertEqual(json.loads(stream.next().data)["text"], "live")
+            Notification.objects.filter(text="live").mark_all_as_read()
+            self.assertEqual(json.loads(stream.next().data)["unread"], 1)
+        self.assertEqual(list(Notification.objects.order_by("pk").values_list("sent", flat=True)), [True, True])
