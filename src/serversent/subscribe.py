@@ -318,13 +318,15 @@ class ChannelDriver:
             return
         if (pause := self._write(piece)) is not None:  # type: ignore[misc]
             await pause
-        if self._on_written is not None:
-            self._on_written(piece)
+        self._tell(piece)
 
     async def _and_tell(self, pause: Awaitable[None], joined: bytes) -> None:
         await pause
-        if self._on_written is not None:
-            self._on_written(joined)
+        self._tell(joined)
+
+    def _tell(self, written: bytes) -> None:
+        if self._on_written is not None and not self._over:
+            self._on_written(written)
 
     async def _end_if_closed(self, position: int) -> None:
         self._may_be_closed = False  # before the answer: what is closed meanwhile is another question
