@@ -126,6 +126,16 @@ def test_a_page_without_a_bell_open_hears_of_the_number(page, second, server, na
     expect(second.locator(".notification-item[data-is-unread]")).to_have_count(0)
 
 
+def test_a_number_that_was_wrong_is_asked_for(page, server, name):
+    """Two changes at the same moment do not see each other."""
+    open_bell(page, server, name)
+    notify(server, name, "one", "two")
+    expect(count(page)).to_have_text("2")
+    page.evaluate("document.querySelector('notification-bell').changed({unread: 7, change: 'read', ids: []})")
+    expect(count(page)).to_have_text("7")
+    expect(count(page)).to_have_text("2")
+
+
 def test_while_away_and_once(page, server, name):
     """Close it, send three, open it: three come, in order, once."""
     open_bell(page, server, name)

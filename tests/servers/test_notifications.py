@@ -115,7 +115,7 @@ def test_at_once_again(server, user):
 
 def test_with_a_cursor_the_log_alone(server, elsewhere, user):
     account = Account(server, user)
-    with account.listen() as stream:
+    with Account(server, f"not{user}").listen() as stream:  # so that nothing of this user's was ever live
         cursor, _ = begin(stream)
     notify(elsewhere, user, texts=["one", "two"])
     with account.listen(cursor) as stream:
