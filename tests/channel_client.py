@@ -15,10 +15,10 @@ __all__ = ["Client"]
 class Client:
     """A stream of channels without a server: what it was sent is parsed into ``events``."""
 
-    def __init__(self, subscription="c", last_event_id=""):
+    def __init__(self, subscription="c", last_event_id="", **options):
         if not isinstance(subscription, Subscription):
             subscription = Subscription(subscription)
-        self.driver = ChannelDriver(subscription, name="test", last_event_id=last_event_id)
+        self.driver = ChannelDriver(subscription, name="test", last_event_id=last_event_id, **options)
         self.events = []
         self.writes = 0
         self.parser = EventParser()

@@ -42,6 +42,43 @@ async def test_a_stream_that_fails_takes_no_other_with_it():
             await bad.over.wait()
 
 
+async def test_what_was_written_is_told_once_for_all_who_are_live():
+    told = []
+    subscription = Subscription("c", initial=lambda: "state")
+    async with Client(subscription, on_written=told.append) as first, Client(on_written=told.append) as second:
+        await first.take(2)
+        await second.take(1)
+        assert b"data: state" in b"".join(told)
+        start = second.events[0].id
+        told.clear()
+        send_event("c", "live")
+        await first.take(3)
+        assert [frame.count(b"data: live") for frame in told] == [1]
+        told.clear()
+        async with Client(last_event_id=start, on_written=told.append) as resumed:
+            await resumed.take(1)
+            assert b"data: live" in b"".join(told)
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_what_has_to_wait_is_told_when_it_was_written(leaves):
+    told, wait = [], asyncio.get_running_loop().create_future()
+    async with Client(on_written=told.append) as client:
+        await client.take(1)
+        told.clear()
+        client.driver._write = lambda frame: wait
+        send_event("c", "waits")
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert told == []
+        if leaves:
+            client.driver.cancel()
+        wait.set_result(None)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert [b"waits" in frame for frame in told] == ([] if leaves else [True])
+
+
 @pytest.fixture
 def behind(monkeypatch):
     """Return a function that lets the hub fall behind, and returns one that lets it go on."""
