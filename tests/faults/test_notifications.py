@@ -39,11 +39,12 @@ class User(Client):
             try:
                 if not self._patience:
                     await task
+                while not self.last_event_id:  # before it has a cursor it has nothing to come back with
+                    await asyncio.sleep(0.02)
                 await asyncio.wait({task}, timeout=self._rng.uniform(0.05, 1) * self._patience)
             finally:
                 task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+                await asyncio.wait({task})  # not "await task": this one's own cancellation would be taken for its
             await asyncio.sleep(self._rng.uniform(0, 1))
 
     def _take(self, event):
