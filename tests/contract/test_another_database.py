@@ -25,7 +25,7 @@ def send(broker, text, **options):
 
 def logged(broker):
     with connections[broker.database].cursor() as cursor:
-        cursor.execute("SELECT data FROM serversent_event ORDER BY id")
+        cursor.execute("SELECT data FROM serversent_event WHERE channel = 'c' ORDER BY id")
         return [row[0] for row in cursor.fetchall()]
 
 

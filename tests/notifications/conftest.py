@@ -11,6 +11,8 @@ from django.test import override_settings
 from serversent.brokers import log, new_broker
 from tests.conftest import BROKERS
 
+NAMES = ("ada", "grace", "hedy")
+
 
 class Router:
     """Everything is in one database."""
@@ -30,18 +32,29 @@ def alias(request, database_alias, django_db_blocker):
         alias = database_alias(request.param)
         broker = {"BACKEND": "serversent.brokers.database.DatabaseBroker", "OPTIONS": {"database": alias}}
         with override_settings(DATABASE_ROUTERS=[Router(alias)], SERVERSENT={"BROKERS": {"default": broker}}):
-            get_user_model().objects.all().delete()
+            others().delete()
             for table in ("outbox", "event", "channel", "log", "notifications_notification"):
                 with connections[alias].cursor() as cursor:
                     cursor.execute(f"DELETE FROM serversent_{table}")
             log.head(connections[alias])
             yield alias
+            others().delete()
+            all_three()  # they are the servers', too
         connections[alias].close()
+
+
+def others():
+    return get_user_model().objects.exclude(username__in=NAMES)
+
+
+def all_three():
+    active = {"is_active": True}
+    return [get_user_model().objects.update_or_create(active, username=name)[0] for name in NAMES]
 
 
 @pytest.fixture
 def users(alias):
-    return [get_user_model().objects.create_user(name) for name in ("ada", "grace", "hedy")]
+    return all_three()
 
 
 @pytest.fixture
