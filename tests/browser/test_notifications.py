@@ -105,7 +105,7 @@ def test_counting_live_and_a_click_in_the_other_browser(page, second, server, na
     second.get_by_role("button", name="Mark all as read").click()
     expect(count(page)).to_be_hidden()
     assert [(text, read) for text, _, read in known(server, name)] == [("one", True), ("three", True), ("four", True)]
-    assert all(sent for _, sent, _ in known(server, name))
+    wait_for(lambda: all(sent for _, sent, _ in known(server, name)), "all of them marked as sent")
 
 
 def test_a_page_without_a_bell_open_hears_of_the_number(page, second, server, name):
