@@ -13,6 +13,8 @@ from django.test import override_settings
 import serversent.checks
 from serversent.brokers import database
 
+pytestmark = pytest.mark.django_db  # Django's own checks may ask the database
+
 ROOT = Path(__file__).resolve().parent.parent
 
 DATABASE = "serversent.brokers.database.DatabaseBroker"
