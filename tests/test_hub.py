@@ -50,6 +50,9 @@ async def test_what_was_written_is_told_once_for_all_who_are_live():
         await second.take(1)
         assert b"data: state" in b"".join(told)
         start = second.events[0].id
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while not (first.driver.is_live and second.driver.is_live):
+                await asyncio.sleep(0.001)
         told.clear()
         send_event("c", "live")
         await first.take(3)
@@ -65,6 +68,9 @@ async def test_what_has_to_wait_is_told_when_it_was_written(leaves):
     told, wait = [], asyncio.get_running_loop().create_future()
     async with Client(on_written=told.append) as client:
         await client.take(1)
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while not client.driver.is_live:
+                await asyncio.sleep(0.001)
         told.clear()
         client.driver._write = lambda frame: wait
         send_event("c", "waits")
