@@ -9,8 +9,12 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from django.contrib import admin
+from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.db import connections
+from django.test import modify_settings, override_settings
+from django.urls import path
 
 from . import processes
 
@@ -31,13 +35,12 @@ SERVICES = {
     "npm": str(processes.ROOT / "node_modules"),
 }
 
-BROKERS = [
-    pytest.param("memory"),
+DATABASES = [
     pytest.param("sqlite"),
     pytest.param("postgresql", marks=pytest.mark.service("postgresql")),
     pytest.param("mariadb", marks=pytest.mark.service("mariadb")),
 ]
-
+BROKERS = [pytest.param("memory"), *DATABASES]
 
 _missing: collections.Counter[str] = collections.Counter()
 
@@ -126,3 +129,35 @@ def migrate(environment: dict[str, str]) -> None:
     )
     variables = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.project.settings", **environment}
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, env=variables, cwd=processes.ROOT)
+
+
+@pytest.fixture
+def admin_site(monkeypatch):
+    """The project with Django's admin."""
+    templates = {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+    with (
+        modify_settings(
+            INSTALLED_APPS={"append": ["django.contrib.messages", "django.contrib.admin"]},
+            MIDDLEWARE={"append": "django.contrib.messages.middleware.MessageMiddleware"},
+        ),
+        override_settings(TEMPLATES=[templates], ROOT_URLCONF=(path("admin/", admin.site.urls),)),
+    ):
+        # The table of the admin's history is not made.
+        monkeypatch.setattr("django.contrib.admin.models.LogEntryManager.log_actions", lambda *args, **kwargs: None)
+        yield
+
+
+@pytest.fixture
+def staff(client):
+    client.force_login(get_user_model().objects.create_superuser("root"))
+    return client

@@ -59,11 +59,11 @@ class Relay:
     def cut(self, *, refuse: bool = False) -> None:
         """Cut every connection; with ``refuse``, and each new one, until ``mend``."""
         self._refusing = refuse
-        self._flowing.set()
         pairs, self._pairs = self._pairs, []
         for end in (end for pair in pairs for end in pair):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+        self._flowing.set()  # at last: what was held back is lost with its connection
 
     def mend(self) -> None:
         self._refusing = False

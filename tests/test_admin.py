@@ -1,48 +1,13 @@
 """The log in Django's admin: everything can be read there, and nothing changed."""
 
 import pytest
-from django.contrib import admin
 from django.contrib.auth import get_user_model
-from django.test import modify_settings, override_settings
-from django.urls import path, reverse
+from django.urls import reverse
 
 from serversent import send_event
 from serversent.models import Event
 
-pytestmark = pytest.mark.django_db
-
-CONTEXT_PROCESSORS = [
-    "django.template.context_processors.request",
-    "django.contrib.auth.context_processors.auth",
-    "django.contrib.messages.context_processors.messages",
-]
-
-
-def urlpatterns():
-    return [path("admin/", admin.site.urls)]
-
-
-@pytest.fixture(autouse=True)
-def project():
-    templates = {
-        "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "APP_DIRS": True,
-        "OPTIONS": {"context_processors": CONTEXT_PROCESSORS},
-    }
-    with (
-        modify_settings(
-            INSTALLED_APPS={"append": ["django.contrib.messages", "django.contrib.admin"]},
-            MIDDLEWARE={"append": "django.contrib.messages.middleware.MessageMiddleware"},
-        ),
-        override_settings(TEMPLATES=[templates], ROOT_URLCONF=tuple(urlpatterns())),
-    ):
-        yield
-
-
-@pytest.fixture
-def staff(client):
-    client.force_login(get_user_model().objects.create_superuser("root"))
-    return client
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("admin_site")]
 
 
 def test_the_log_is_listed_newest_first_and_searched_by_channel(staff):

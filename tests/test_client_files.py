@@ -16,9 +16,10 @@ FOLDER = ROOT / "src/serversent/static/serversent"
 NOTIFICATIONS = ROOT / "src/serversent/notifications/static/serversent"
 
 
-def test_it_is_under_six_kilobytes():
-    size = len(gzip.compress(Path(finders.find("serversent/serversent.min.js")).read_bytes(), 9))
-    assert size < 6000
+@pytest.mark.parametrize(("name", "most"), [("serversent", 6000), ("notifications", 3000)])
+def test_they_are_small(name, most):
+    size = len(gzip.compress(Path(finders.find(f"serversent/{name}.min.js")).read_bytes(), 9))
+    assert size < most
 
 
 @pytest.mark.service("npm")

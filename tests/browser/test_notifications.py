@@ -189,6 +189,31 @@ def test_toasts(page, server, name):
     expect(count(page)).to_have_text("2")
 
 
+def test_of_many_that_come_at_once_the_newest_are_shown(page, server, name):
+    page.set_viewport_size({"width": 360, "height": 640})
+    page.goto(url_of(server, name))
+    page.goto("about:blank")
+    notify(server, name, *(f"{number} " + "long " * 200 for number in range(12)))
+    open_bell(page, server, name)
+    expect(count(page)).to_have_text("12")
+    toasts = page.locator(".notification-toast")
+    expect(toasts).to_have_count(5)
+    expect(toasts).to_contain_text([f"{number} long" for number in range(7, 12)])
+    box = toasts.first.bounding_box()
+    assert box["y"] >= 0
+
+
+def test_all_are_read_whatever_came_first(page, server, name):
+    """Of two that are sent at the same moment the one with the higher number may be committed first."""
+    open_bell(page, server, name)
+    notify(server, name, "one", "two")
+    page.get_by_role("button", name="Notifications").click()
+    expect(items(page)).to_have_count(2)
+    page.evaluate("const list = document.querySelector('[data-items]'); list.prepend(list.lastElementChild)")
+    page.get_by_role("button", name="Mark all as read").click()
+    expect(count(page)).to_be_hidden()
+
+
 def test_the_keyboard(page, server, name):
     open_bell(page, server, name)
     notify(server, name, "one", "two", url="#top")

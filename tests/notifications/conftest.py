@@ -9,7 +9,7 @@ from django.db import connections
 from django.test import override_settings
 
 from serversent.brokers import log, new_broker
-from tests.conftest import BROKERS
+from tests.conftest import DATABASES
 
 NAMES = ("ada", "grace", "hedy")
 
@@ -26,7 +26,7 @@ class Router:
     db_for_write = db_for_read
 
 
-@pytest.fixture(params=[broker for broker in BROKERS if broker.values != ("memory",)])
+@pytest.fixture(params=DATABASES)
 def alias(request, database_alias, django_db_blocker):
     with django_db_blocker.unblock():
         alias = database_alias(request.param)

@@ -3,50 +3,17 @@
 import json
 
 import pytest
-from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
-from django.test import modify_settings, override_settings
-from django.urls import path, reverse
+from django.urls import reverse
 
 from serversent.models import Event
 from serversent.notifications import send_notification
 from serversent.notifications.models import Notification
 
-from ..test_admin import CONTEXT_PROCESSORS
-
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("admin_site")]
 
 LIST = "admin:serversent_notifications_notification_changelist"
-
-
-def urlpatterns():
-    return [path("admin/", admin.site.urls)]
-
-
-@pytest.fixture(autouse=True)
-def project(monkeypatch):
-    templates = {
-        "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "APP_DIRS": True,
-        "OPTIONS": {"context_processors": CONTEXT_PROCESSORS},
-    }
-    with (
-        modify_settings(
-            INSTALLED_APPS={"append": ["django.contrib.messages", "django.contrib.admin"]},
-            MIDDLEWARE={"append": "django.contrib.messages.middleware.MessageMiddleware"},
-        ),
-        override_settings(TEMPLATES=[templates], ROOT_URLCONF=tuple(urlpatterns())),
-    ):
-        # The table of the admin's history is not made.
-        monkeypatch.setattr("django.contrib.admin.models.LogEntryManager.log_actions", lambda *args, **kwargs: None)
-        yield
-
-
-@pytest.fixture
-def staff(client):
-    client.force_login(get_user_model().objects.create_superuser("root"))
-    return client
 
 
 @pytest.fixture

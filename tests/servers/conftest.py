@@ -1,8 +1,11 @@
 """One server process per kind and session; tests that need other settings start their own."""
 
+import json
+
 import pytest
 
 from tests import processes
+from tests.conftest import DATABASES
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +31,18 @@ def servers(server_folder, sqlite_file):
 )
 def server(request, servers):
     return servers(request.param)
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def environment(request):
+    """Each database, for servers that share one."""
+    if request.param == "sqlite":
+        return {"TEST_SQLITE": request.getfixturevalue("sqlite_file")}
+    return {"TEST_DATABASE": json.dumps(request.getfixturevalue(f"{request.param}_settings"))}
+
+
+@pytest.fixture(scope="module")
+def elsewhere(server_folder, environment):
+    """Another process of the same project."""
+    with processes.serve("uvicorn-httptools", server_folder, environment=environment) as server:
+        yield server

@@ -14,33 +14,12 @@ from serversent.event import EventParser
 from tests.processes import ROOT, serve
 from tests.waiting import wait_for
 
-DATABASES = [
-    pytest.param("sqlite"),
-    pytest.param("postgresql", marks=pytest.mark.service("postgresql")),
-    pytest.param("mariadb", marks=pytest.mark.service("mariadb")),
-]
-
-
-@pytest.fixture(scope="module", params=DATABASES)
-def environment(request, server_folder):
-    if request.param == "sqlite":
-        return {"TEST_SQLITE": request.getfixturevalue("sqlite_file")}
-    return {"TEST_DATABASE": json.dumps(request.getfixturevalue(f"{request.param}_settings"))}
-
-
 SERVERS = ["uvicorn-httptools", "uvicorn-h11", "daphne", "hypercorn", "granian", "gunicorn-uvicorn"]
 
 
 @pytest.fixture(scope="module", params=SERVERS)
 def server(request, server_folder, environment):
     with serve(request.param, server_folder, environment=environment) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def other_server(server_folder, environment):
-    """Another process of the same project."""
-    with serve("uvicorn-httptools", server_folder, environment=environment) as server:
         yield server
 
 
@@ -68,13 +47,13 @@ def ready(stream):
     return cursor
 
 
-def test_an_event_of_another_process_arrives_once_and_in_order(server, other_server, channel):
+def test_an_event_of_another_process_arrives_once_and_in_order(server, elsewhere, channel):
     with listen(server, channel) as stream:
         assert stream.status == 200
         assert stream.headers["content-type"] == "text/event-stream; charset=utf-8"
         cursor = ready(stream)
         for number in range(5):
-            send(other_server if number % 2 else server, channel, f"event {number} 🚀")
+            send(elsewhere if number % 2 else server, channel, f"event {number} 🚀")
         received = stream.take(5)
     assert [event.data for event in received] == [f"event {number} 🚀" for number in range(5)]
     cursors = [Cursor.parse(event.id) for event in received]
@@ -83,27 +62,27 @@ def test_an_event_of_another_process_arrives_once_and_in_order(server, other_ser
     assert offsets == sorted(set(offsets))
 
 
-def test_what_was_sent_while_away_is_replayed_once(server, other_server, channel):
+def test_what_was_sent_while_away_is_replayed_once(server, elsewhere, channel):
     with listen(server, channel) as stream:
         cursor = ready(stream)
     for number in range(3):
-        send(other_server, channel, str(number))
+        send(elsewhere, channel, str(number))
     with listen(server, channel, cursor=cursor) as stream:
         received = stream.take(3)
-        send(other_server, channel, "3")
+        send(elsewhere, channel, "3")
         received.append(stream.next())
     assert [event.data for event in received] == ["0", "1", "2", "3"]
     with listen(server, channel, cursor=received[1].id) as stream:
         assert [event.data for event in stream.take(2)] == ["2", "3"]
 
 
-def test_a_cursor_goes_on_in_a_process_that_has_not_served_it(server, other_server, channel):
+def test_a_cursor_goes_on_in_a_process_that_has_not_served_it(server, elsewhere, channel):
     with listen(server, channel) as stream:
         ready(stream)
         send(server, channel, "first")
         first = stream.next()
     send(server, channel, "second")
-    with listen(other_server, channel, cursor=first.id) as stream:
+    with listen(elsewhere, channel, cursor=first.id) as stream:
         assert stream.next().data == "second"
 
 
@@ -141,11 +120,11 @@ def test_from_the_oldest(server, channel):
         assert [event.data for event in stream.take(3)] == ["0", "1", "2"]
 
 
-def test_several_channels_in_one_stream(server, other_server, channel):
+def test_several_channels_in_one_stream(server, elsewhere, channel):
     with listen(server, channel + "a", channel + "b") as stream:
         ready(stream)
         for number in range(6):
-            send(other_server, channel + "abc"[number % 3], str(number))
+            send(elsewhere, channel + "abc"[number % 3], str(number))
         assert [event.data for event in stream.take(4)] == ["0", "1", "3", "4"]
 
 

@@ -8,28 +8,12 @@ import pytest
 from tests.processes import serve
 from tests.waiting import wait_for
 
-from .test_channels import DATABASES
-
 STREAM = "/notifications/stream/"
-
-
-@pytest.fixture(scope="module", params=DATABASES)
-def environment(request, server_folder):
-    if request.param == "sqlite":
-        return {"TEST_SQLITE": request.getfixturevalue("sqlite_file")}
-    return {"TEST_DATABASE": json.dumps(request.getfixturevalue(f"{request.param}_settings"))}
 
 
 @pytest.fixture(scope="module", params=["uvicorn-httptools", "daphne"])
 def server(request, server_folder, environment):
     with serve(request.param, server_folder, environment=environment) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def elsewhere(server_folder, environment):
-    """Another process of the same project."""
-    with serve("uvicorn-httptools", server_folder, environment=environment) as server:
         yield server
 
 

@@ -37,12 +37,6 @@ def here(server_folder, environment):
         yield server
 
 
-@pytest.fixture(scope="module")
-def elsewhere(server_folder, environment):
-    with serve("uvicorn-httptools", server_folder, environment=environment) as server:
-        yield server
-
-
 @pytest.fixture
 def user(request, here):
     """A user for each test: some are deleted."""

@@ -23,6 +23,7 @@
  */
 
 const RECOUNT_MILLISECONDS = 1000;
+const MAX_TOASTS = 5; // of many that come at once, the newest; the bell has all
 const SAFE_PROTOCOLS = ["http:", "https:", "mailto:", "tel:"];
 
 /** @param {string} url @returns {string} "" for what a link must not be */
@@ -255,8 +256,9 @@ class NotificationBell extends NotificationElement {
     if (id && target.closest("[data-delete]")) this.#tell(`${id}/delete/`);
     else if (item?.hasAttribute("data-is-unread")) this.#tell(`${id}/read/`);
     else if (target.closest("[data-read-all]")) {
-      const newest = /** @type {HTMLElement | null} */ (this.querySelector("[data-items] [data-id]"));
-      this.#tell("read-all/", newest ? { upto: newest.dataset.id ?? "" } : {});
+      const shown = /** @type {HTMLElement[]} */ ([...this.querySelectorAll("[data-items] [data-id]")]);
+      const newest = Math.max(...shown.map((item) => Number(item.dataset.id)));
+      this.#tell("read-all/", shown.length ? { upto: `${newest}` } : {});
     } else if (target.closest("[data-more]")) this.#load(this.#next);
   }
 
@@ -283,7 +285,9 @@ class NotificationToasts extends NotificationElement {
       if (target.closest("a[data-url]")) this.ask(`${item.id}/read/`, {}).catch(() => {});
       if (target.closest("[data-dismiss], a[data-url]")) this.#dismiss(toast);
     });
-    this.piece("toasts")?.append(toast);
+    const shown = this.piece("toasts");
+    shown?.append(toast);
+    if (shown && shown.childElementCount > MAX_TOASTS) shown.firstElementChild?.remove();
     if (item.level !== "error") this.#dismissLater(toast);
   }
 
