@@ -68,6 +68,9 @@ class TooManyChannels(InvalidSubscription):
         self.limit = limit
 
 
+ANOTHERS_PAGE = "This page is another user's. Reload it."
+
+
 class StreamRefused(ServerSentError):
     """A stream that may not be opened now. ``status`` is that of the answer, the text is for its client."""
 

@@ -12,7 +12,7 @@ from .conf import setting
 from .connection import Connection
 from .drain import drain_on_stop
 from .driver import Driver
-from .errors import StreamRefused
+from .errors import ANOTHERS_PAGE, StreamRefused
 from .identity import Identity, identity_of, is_for_another
 from .open_connections import Place, open_connections
 from .response import EventStreamResponse
@@ -92,7 +92,7 @@ class Handoff:
         """Take a place for a stream. Raises ``StreamRefused``."""
         self.identity = signed or identity_of(request, self._since)
         if is_for_another(request, self.identity.user):
-            raise StreamRefused(401, "This page is another user's. Reload it.")
+            raise StreamRefused(401, ANOTHERS_PAGE)
         if not self._closed:
             self._places = self.connections.take_place(self.identity)
 

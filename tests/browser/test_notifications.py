@@ -1,5 +1,6 @@
 """The bell and the toasts: two browsers of one user, a strict policy, the keyboard, no script at all."""
 
+import json
 import urllib.parse
 
 import pytest
@@ -212,6 +213,97 @@ def test_all_are_read_whatever_came_first(page, server, name):
     page.evaluate("const list = document.querySelector('[data-items]'); list.prepend(list.lastElementChild)")
     page.get_by_role("button", name="Mark all as read").click()
     expect(count(page)).to_be_hidden()
+
+
+def test_a_list_that_was_opened_before_the_stream_began(page, server, name):
+    page.goto(url_of(server, name))
+    notify(server, name, "one", "two", "three")
+    waiting = []
+    page.route("**/notifications/stream/", lambda route: waiting.append(route))
+    page.goto(server.url + "/bell/")
+    page.get_by_role("button", name="Notifications").click()
+    expect(items(page)).to_have_count(3)
+    wait_for(lambda: page.wait_for_timeout(50) or waiting, "the request of the stream")
+    waiting[0].continue_()
+    expect(page.locator(".notification-toast")).to_have_count(3)
+    expect(count(page)).to_have_text("3")
+    expect(items(page)).to_have_count(3)
+
+
+def test_what_is_sent_again_counts_once(page, server, name):
+    open_bell(page, server, name)
+    notify(server, name, "one", "two")
+    expect(count(page)).to_have_text("2")
+    page.evaluate("document.querySelectorAll('.notification-toast').forEach((toast) => toast.remove())")
+    assert server.get(f"/notify-again/?user={name}").status == 200
+    expect(page.locator(".notification-toast")).to_have_count(2)
+    expect(count(page)).to_have_text("2")
+
+
+def test_a_page_that_is_morphed_keeps_its_stream_and_its_bell(chromium, server, name):
+    """What a script has changed is changed back, and what it has added is gone."""
+    page = chromium.new_context(bypass_csp=True).new_page()
+    open_bell(page, server, name)
+    page.evaluate(
+        """async () => {
+            const html = await (await fetch(location.href)).text();
+            const { body } = new DOMParser().parseFromString(html, "text/html");
+            const old = document.querySelector("notification-bell");
+            const fresh = body.querySelector("notification-bell");
+            old.replaceChildren(...fresh.childNodes);
+            for (const { name, value } of fresh.attributes) old.setAttribute(name, value);
+            for (const added of document.body.querySelectorAll("event-stream")) added.remove();
+        }"""
+    )
+    notify(server, name, "one")
+    expect(count(page)).to_have_text("1")
+    page.get_by_role("button", name="Notifications").click()
+    expect(items(page)).to_have_count(1)
+    page.context.close()
+
+
+def test_a_browser_without_popovers_keeps_the_link(chromium, server, name):
+    page = chromium.new_context().new_page()
+    page.route("**/notifications.css", lambda route: route.fulfill(content_type="text/css", body=without_popovers()))
+    page.add_init_script(
+        "delete HTMLElement.prototype.popover; const { matches } = Element.prototype;"
+        "Element.prototype.matches = function (selector) {"
+        "  if (selector === ':popover-open') throw new SyntaxError(selector);"
+        "  return matches.call(this, selector); }"
+    )
+    page.goto(url_of(server, name))
+    page.goto(server.url + "/bell/")
+    wait_for(lambda: page.evaluate("document.querySelector('event-stream')?.stream?.state") == "open", "the stream")
+    notify(server, name, "one")
+    expect(page.locator("notification-bell [data-link] [data-count]")).to_have_text("1")
+    page.locator("notification-bell [data-link]").click()
+    expect(page.get_by_role("heading", name="Notifications")).to_be_visible()
+    page.context.close()
+
+
+def without_popovers():
+    folder = ROOT / "src/serversent/notifications/static/serversent"
+    return (folder / "notifications.css").read_text().replace("selector(:popover-open)", "selector(:unknown)")
+
+
+def test_variables_of_the_page(page, server, name):
+    open_bell(page, server, name)
+    color = "getComputedStyle(document.querySelector('notification-bell [data-panel]')).backgroundColor"
+    assert page.evaluate(color) == "rgb(255, 255, 255)"
+    for selector, rgb in ((":root", "rgb(1, 2, 3)"), ("main, header, nav, body", "rgb(4, 5, 6)")):
+        rule = f"{selector} {{ --notification-background: {rgb} }}"
+        page.evaluate(f"document.styleSheets[0].insertRule({json.dumps(rule)})")
+        assert page.evaluate(color) == rgb
+
+
+def test_a_language_that_is_none(page, server, name):
+    open_bell(page, server, name)
+    notify(server, name, "one")
+    for lang in ("en_US", "no language at all"):
+        page.evaluate(f"document.documentElement.lang = '{lang}'")
+        page.get_by_role("button", name="Notifications").click()
+        expect(page.locator(".notification-item time")).to_contain_text("20")
+        page.keyboard.press("Escape")
 
 
 def test_the_keyboard(page, server, name):

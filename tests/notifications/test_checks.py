@@ -1,10 +1,12 @@
 """The system checks of notifications."""
 
 import pytest
+from django.db import models
 from django.test import modify_settings, override_settings
+from django.test.utils import isolate_apps
 
 from serversent.notifications.checks import check_setup
-from serversent.notifications.models import notification_model
+from serversent.notifications.models import AbstractNotification, notification_model
 from tests.test_checks import MEMORY, configured
 
 
@@ -32,6 +34,25 @@ def test_without_the_app_that_has_the_log():
 def test_a_model_that_cannot_be(name, words):
     with override_settings(SERVERSENT_NOTIFICATION_MODEL=name):
         (message,) = check_setup(None)
+    assert message.id == "serversent.E021"
+    assert words in message.msg
+
+
+@pytest.mark.parametrize(
+    ("attributes", "words"),
+    [
+        ({"id": models.UUIDField(primary_key=True)}, "needs the id of AbstractNotification"),
+        ({"objects": models.Manager()}, "needs a manager of NotificationQuerySet"),
+    ],
+)
+@isolate_apps("tests.project")
+def test_a_model_that_lacks_what_is_needed(attributes, words, monkeypatch):
+    class Meta(AbstractNotification.Meta):
+        app_label = "project"
+
+    made = type("Notice", (AbstractNotification,), {**attributes, "Meta": Meta, "__module__": __name__})
+    monkeypatch.setattr("serversent.notifications.models.apps.get_model", lambda *args, **kwargs: made)
+    (message,) = check_setup(None)
     assert message.id == "serversent.E021"
     assert words in message.msg
 

@@ -3,10 +3,12 @@
 import re
 
 import pytest
+from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import ImproperlyConfigured
 from django.template import Context, Template
-from django.test import RequestFactory, override_settings
+from django.test import Client, RequestFactory, override_settings
 
 from serversent.notifications import send_notification
 
@@ -32,6 +34,33 @@ def test_who_is_logged_in_has_both(ada, users):
     assert re.search(r'<script data-serversent-user="\w+" src="/static/serversent/serversent.min.js"', html)
 
 
+def grace(request):
+    return get_user_model().objects.get(username="grace")
+
+
+def test_a_bell_of_another_user_than_the_pages(ada, users):
+    """As with a login of the project's own, or an administrator who looks at a customer's page."""
+    with override_settings(SERVERSENT={**settings.SERVERSENT, "NOTIFICATION_USER": f"{__name__}.grace"}):
+        html = page(ada)
+        (stream,) = set(re.findall(r'data-stream="([^"]+)"', html))
+        (page_user,) = set(re.findall(r'data-serversent-user="(\w+)"', html))
+        headers = {"Serversent-User": page_user}
+        client = Client()
+        client.force_login(ada)
+        assert client.head(stream, headers=headers).status_code == 200
+        assert client.head(stream).status_code == 200
+        client.force_login(users[2])  # in another tab
+        assert client.head(stream, headers=headers).status_code == 401
+    with override_settings(SERVERSENT={**settings.SERVERSENT, "NOTIFICATION_USER": f"{__name__}.hedy"}):
+        client.force_login(ada)
+        assert client.head(stream, headers=headers).status_code == 401
+        assert client.get(stream).content == b"This page is another user's. Reload it.\n"
+
+
+def hedy(request):
+    return get_user_model().objects.get(username="hedy")
+
+
 def test_two_bells_in_a_page_are_two(ada):
     html = page(ada, "{% notification_bell %}{% notification_bell %}")
     identifiers = re.findall(r'\bid="([^"]+)"', html)
@@ -44,7 +73,7 @@ def test_who_is_not_logged_in_has_nothing(alias):
 
 def test_under_a_content_security_policy(ada):
     html = page(ada, csp_nonce="abc")
-    assert html.count('nonce="abc"') == html.count("<script") == 4
+    assert html.count('nonce="abc"') == html.count("<script") + html.count("<link") == 6
     assert " style=" not in html
     assert " on" not in re.sub(r">[^<]*<", "><", html)
 

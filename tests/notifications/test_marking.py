@@ -5,6 +5,7 @@ import time
 
 import pytest
 from django.db import DatabaseError, connections
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from serversent.event import ServerSentEvent as Event
@@ -31,9 +32,10 @@ def test_one_query_for_each_batch_and_none_for_each_connection(ada, alias):
     made = make(ada, 2_500)
     marker = Marker()
     marker._is_running = True  # no thread: it is flushed here
+    written = [frame(*made[start : start + 100]) for start in range(0, 2_500, 100)]
     for _ in range(200):
-        for start in range(0, 2_500, 100):
-            marker.add(frame(*made[start : start + 100]))
+        for each in written:
+            marker.add(bytes(bytearray(each)))  # each connection's own bytes
     with CaptureQueriesContext(connections[alias]) as queries:
         marker.flush()
     assert len(queries) == 3
@@ -54,8 +56,11 @@ def test_the_first_moment_stays(ada):
 def test_the_thread_marks_what_comes_and_ends(ada, monkeypatch):
     monkeypatch.setattr(marking, "IDLE_SECONDS", 0.2)
 
+    before = set(threading.enumerate())
+
     def threads():
-        return [thread for thread in threading.enumerate() if thread.name == "serversent-notifications"]
+        now = set(threading.enumerate()) - before
+        return [thread for thread in now if thread.name == "serversent-notifications"]
 
     made, marker = make(ada, 30), Marker()
     for number, each in enumerate(made):
@@ -90,6 +95,37 @@ def test_an_outage_is_waited_out(ada, monkeypatch, caplog):
     wait_for(lambda: not Notification.objects.unsent().exists(), "both marks")
     assert caplog.text.count("could not be marked as sent") == 2
     wait_for(lambda: "serversent-notifications" not in [thread.name for thread in threading.enumerate()], "its end")
+
+
+def test_who_connects_waits_for_the_marks(ada):
+    """And no longer than they take: the thread does not wait for more then."""
+    marker, made = Marker(), make(ada, 3)
+    began = time.monotonic()
+    for each in made:
+        marker.add(frame(each))
+        marker.settle(20)
+        assert Notification.objects.get(pk=each.pk).sent
+    marker.settle(20)
+    assert time.monotonic() - began < 5
+
+
+def test_marks_that_are_held_up_hold_nobody_up(ada, alias, users, monkeypatch):
+    """Somebody's transaction may have the rows."""
+    may_go_on = threading.Event()
+    mark_sent = marking.mark_sent
+    monkeypatch.setattr(marking, "mark_sent", lambda keys: may_go_on.wait(60) and mark_sent(keys))
+    monkeypatch.setattr(marking, "marker", Marker())
+    (made,) = make(ada, 1)
+    marking.marker.add(frame(made))
+    client = Client()
+    client.force_login(users[1])
+    began = time.monotonic()
+    for _ in range(3):
+        assert client.head("/notifications/stream/").status_code == 200
+    took = time.monotonic() - began
+    may_go_on.set()
+    assert 3 * marking.SETTLE_SECONDS <= took < 20
+    wait_for(lambda: Notification.objects.get().sent, "the mark")
 
 
 def test_what_waits_is_bounded(ada, monkeypatch):

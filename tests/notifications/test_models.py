@@ -3,12 +3,17 @@
 import datetime
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.db import connections
+from django.db.models import Count
+from django.test import override_settings
 from django.utils import timezone
 
 from serversent.notifications import send_notification
 from serversent.notifications.models import Notification, check_level, validate_url
+from serversent.notifications.send import resend
+from serversent.notifications.unsent import _rows
 
 
 def test_the_seeds_queries_run_as_written(ada, users):
@@ -97,6 +102,53 @@ def test_every_page_of_the_users_is_told(ada, users, sent, what):
     )
 
 
+def test_saving_what_was_read_tells_too(ada, sent):
+    made = Notification.objects.create(user=ada, text="x")
+    made.read = True
+    made.save()
+    made.text = "y"
+    made.save()
+    found = Notification.objects.only("text").get()
+    found.save()
+    assert "read_at" in found.get_deferred_fields()  # not asked for
+    made.read = False
+    made.save(update_fields=["text"])
+    made.save(update_fields=["read"])
+    states = [(state["change"], state["ids"], state["unread"]) for _, _, state in sent()]
+    assert states == [("read", [made.pk], 0), ("unread", [made.pk], 1)]
+
+
+@pytest.mark.django_db
+def test_a_database_that_is_named_is_the_one(database_alias, django_db_blocker):
+    """And not the one that the router says."""
+    with django_db_blocker.unblock():
+        elsewhere = database_alias("sqlite")
+        user = get_user_model().objects.using(elsewhere).get_or_create(username="ada")[0]
+        rows = Notification.objects.using(elsewhere)
+        rows.bulk_create(Notification(user=user, text=str(number), sent=True) for number in range(4))
+        get_user_model().objects.create(pk=user.pk, username="ada")
+        Notification.objects.create(user_id=user.pk, text="here", sent=True)
+        try:
+            assert rows.mark_all_as_read() == 4
+            assert resend(rows.all()) == 4
+            assert rows.unsent().count() == 4
+            rows.first().delete()
+            found = rows.first()
+            found.delete(using=elsewhere)
+            assert rows.all().delete()[0] == 2
+            assert not rows.exists()
+        finally:
+            rows.all().delete()
+        assert Notification.objects.filter(read=False, sent=True).count() == 1
+
+
+def test_a_page_is_told_the_time_with_its_offset():
+    naive = datetime.datetime(2024, 4, 7, 12, 0)
+    made = Notification(pk=1, text="x", created_at=naive)  # without USE_TZ
+    with override_settings(TIME_ZONE="Asia/Tokyo"):
+        assert made.payload()["created_at"].isoformat() == "2024-04-07T12:00:00+09:00"
+
+
 def test_of_many_the_ids_are_left_out(ada, sent):
     Notification.objects.bulk_create(Notification(user=ada, text="x") for _ in range(1201))
     assert Notification.objects.filter(user=ada).mark_all_as_read() == 1201
@@ -174,9 +226,7 @@ def test_levels():
 
 # What the queries cost.
 
-
-def plan(queryset):
-    return queryset.explain()
+TABLE = Notification._meta.db_table
 
 
 @pytest.fixture
@@ -201,17 +251,42 @@ def many(alias, ada, users):
             cursor.fetchall()
 
 
+def plans(queryset, alias):
+    """Return the rows of the plan of a query, as text."""
+    sql, parameters = queryset.query.get_compiler(alias).as_sql()
+    vendor = connections[alias].vendor
+    with connections[alias].cursor() as cursor:
+        cursor.execute(("EXPLAIN QUERY PLAN " if vendor == "sqlite" else "EXPLAIN ") + sql, parameters)
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def scans(queryset, alias):
+    """Return the steps of a plan that go through all notifications."""
+    vendor, found = connections[alias].vendor, plans(queryset, alias)
+    if vendor == "mysql":
+        assert any(step["table"] == TABLE for step in found), found
+        return [step for step in found if step["table"] == TABLE and step["key"] is None]
+    text = [str(list(step.values())[-1]) for step in found]
+    assert any(TABLE in step for step in text), text
+    whole = {"sqlite": f"SCAN {TABLE}", "postgresql": f"Seq Scan on {TABLE}"}[vendor]
+    return [step for step in text if step.strip(" ->").startswith(whole) and "INDEX" not in step]
+
+
 def test_the_queries_have_an_index(ada, many, alias):
     mine = Notification.objects.filter(user=ada)
+    keys = list(mine.values_list("pk", flat=True)[:100])
+    parts = list(_rows(Notification, alias, ada.pk))
     queries = {
         "a page": mine.order_by("-pk")[:21],
         "what is unsent": mine.unsent().order_by("pk"),
         "what is unread": mine.unread().order_by("-pk")[:21],
+        "how much is unread": mine.unread().order_by().values("user").annotate(number=Count("pk")),
         "the seed's": mine.filter(sent=False),
+        "what a stream begins with": parts[0].union(*parts[1:], all=True),
+        "what is marked": Notification.objects.filter(sent=False, pk__in=keys),
         "what is old": Notification.objects.filter(created_at__lt=timezone.now() - datetime.timedelta(days=6)),
     }
     for name, queryset in queries.items():
-        text = plan(queryset)
-        shown = {"sqlite": "USING", "postgresql": "Index", "mysql": "serversent__"}[connections[alias].vendor]
-        assert shown in text, f"{name}: {text}"
-        assert "Seq Scan" not in text, f"{name}: {text}"
+        assert not scans(queryset, alias), name
+    assert scans(Notification.objects.filter(text="notification 7"), alias)  # so would the others be seen

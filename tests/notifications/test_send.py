@@ -68,12 +68,14 @@ def test_text_of_any_length(ada, sent):
     [
         ({"level": "fatal"}, ValueError, "is no level"),
         ({"url": "javascript:alert(1)"}, ValueError, "cannot be the URL"),
+        ({"url": "/" + "x" * 2000}, ValueError, "2001 characters, and may have 2000"),
         ({"text": "a\0b"}, ValueError, "NUL"),
         ({"user_or_users": AnonymousUser()}, TypeError, "a user who is saved"),
         ({"user_or_users": None}, TypeError, "a user who is saved"),
         ({"user_or_users": "ada"}, TypeError, "a user who is saved"),
         ({"user_or_users": get_user_model()(username="unsaved")}, TypeError, "a user who is saved"),
         ({"user_or_users": [AnonymousUser()]}, TypeError, "users who are saved"),
+        ({"user_or_users": ["ada"]}, TypeError, "'ada' is no key of one"),
         ({"user_or_users": {"ada": 1}}, TypeError, "a user who is saved"),
         ({"category": "x"}, TypeError, "category"),
     ],
@@ -120,7 +122,9 @@ def test_everybody_gets_one_of_each_and_once(users, sent):
     assert send_notification(get_user_model().objects.none(), "nobody") == 0
     assert send_notification([], "nobody") == 0
     assert send_notification((user for user in users), "generator") == 3
-    assert len(sent()) == Notification.objects.count() == 10
+    assert send_notification([f"0{users[0].pk}", users[0].pk, str(users[0].pk)], "a key in three spellings") == 1
+    assert len(sent()) == Notification.objects.count() == 11
+    assert sent()[-1][0] == f"serversent.notifications.{users[0].pk}"
     first.delete()
     second.delete()
 
@@ -149,6 +153,14 @@ def test_ten_thousand_users(crowd, sent, alias):
     assert {data["id"] for _, _, data in events} == set(Notification.objects.values_list("pk", flat=True))
 
 
+def test_long_texts_to_many(crowd, sent, alias):
+    """MariaDB refuses a statement of 16 MB."""
+    with CaptureQueriesContext(connections[alias]) as queries:
+        assert send_notification(crowd[:1000], "x" * 9_000, data=["y" * 20_000]) == 1000
+    assert max(len(query["sql"]) for query in queries) < 8_000_000
+    assert len(sent()) == 1000
+
+
 def test_all_or_nobody(users, sent, monkeypatch):
     monkeypatch.setattr(send, "BATCH", 2)
     with pytest.raises(IntegrityError):
@@ -161,5 +173,7 @@ def test_again(ada, sent):
     made = [send_notification(ada, str(number)) for number in range(3)]
     Notification.objects.update(sent_at=made[0].created_at)
     assert resend(Notification.objects.filter(pk__in=[made[0].pk, made[2].pk])) == 2
-    assert [data["text"] for _, _, data in sent()] == ["0", "1", "2", "0", "2"]
+    events = sent()
+    assert [data["text"] for _, kind, data in events if kind == "notification"] == ["0", "1", "2", "0", "2"]
+    assert events[-1][1:] == ("notification-state", {"unread": 3})  # and not five
     assert list(Notification.objects.unsent().values_list("text", flat=True)) == ["0", "2"]

@@ -7,6 +7,7 @@ from django.shortcuts import render
 
 from serversent.notifications import send_notification
 from serversent.notifications.models import Notification
+from serversent.notifications.send import resend
 
 
 @login_not_required
@@ -17,6 +18,12 @@ def notify(request):
     for text in request.GET.getlist("text"):
         send_notification(users, text, **options)
     return JsonResponse({})
+
+
+@login_not_required
+def notify_again(request):
+    """Send all of a user's notifications again."""
+    return JsonResponse({"count": resend(Notification.objects.filter(user__username=request.GET["user"]))})
 
 
 @login_not_required

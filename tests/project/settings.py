@@ -28,15 +28,19 @@ STATIC_URL = "static/"
 CORS_ALLOWED_ORIGINS = os.environ.get("TEST_CORS_ORIGINS", "").split()
 CORS_ALLOW_CREDENTIALS = True
 CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "last-event-id", "x-csrftoken"]
-INSTALLED_APPS = [
-    *os.environ.get("TEST_FIRST_APPS", "").split(),
-    "django.contrib.auth",
-    "django.contrib.contenttypes",
-    "django.contrib.sessions",
-    "django.contrib.staticfiles",
-    "serversent",
-    "serversent.notifications",
-]
+INSTALLED_APPS = list(
+    dict.fromkeys(
+        [
+            *os.environ.get("TEST_FIRST_APPS", "").split(),
+            "django.contrib.auth",
+            "django.contrib.contenttypes",
+            "django.contrib.sessions",
+            "django.contrib.staticfiles",
+            "serversent",
+            "serversent.notifications",
+        ]
+    )
+)
 MIDDLEWARE = os.environ.get(
     "TEST_MIDDLEWARE",
     "django.contrib.sessions.middleware.SessionMiddleware django.contrib.auth.middleware.AuthenticationMiddleware",

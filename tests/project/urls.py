@@ -49,6 +49,7 @@ urlpatterns = [
     path("events/", include("serversent.urls")),
     path("notifications/", include("serversent.notifications.urls")),
     path("notify/", notification_views.notify),
+    path("notify-again/", notification_views.notify_again),
     path("notified/", notification_views.notified),
     path("bell/", notification_views.bell),
     path("url/", views.url),

@@ -6,8 +6,9 @@ from django.http import HttpRequest
 from django.utils.module_loading import import_string
 
 from serversent.conf import setting
+from serversent.identity import is_for_another, page_user, user_id, user_of
 
-__all__ = ["has_token", "notified_user"]
+__all__ = ["adopt", "has_token", "name_in_url", "notified_user"]
 
 # What a browser sends by itself, and so proves nothing about who made the request.
 SENT_BY_BROWSERS = ("basic", "digest", "negotiate", "ntlm")
@@ -19,6 +20,25 @@ def notified_user(request: HttpRequest) -> Any:
     user = import_string(path)(request) if path else getattr(request, "user", None)
     is_in = user is not None and user.is_authenticated and getattr(user, "is_active", True)
     return user if is_in else None
+
+
+def adopt(request: HttpRequest, user: Any) -> bool:
+    """Make ``user`` the request's; ``False`` if the page that asks was rendered for another."""
+    if setting("NOTIFICATION_USER"):
+        # The page has a user of its own, whom the header names, and its bell may have another, whom the URL names.
+        said = request.GET.get("for")
+        if said and said != page_user(user_id(user)):
+            return False
+        if "HTTP_SERVERSENT_USER" in request.META and is_for_another(request, user_of(request)):
+            return False
+        request.META.pop("HTTP_SERVERSENT_USER", None)
+    request.user = user
+    return True
+
+
+def name_in_url(user: Any) -> str:
+    """Return the query that names the user whom a stream in a page is for; nothing where the page has no other."""
+    return f"?for={page_user(user_id(user))}" if setting("NOTIFICATION_USER") else ""
 
 
 def has_token(request: HttpRequest) -> bool:

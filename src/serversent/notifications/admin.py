@@ -15,7 +15,7 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from .models import AbstractNotification, Level, notification_model, validate_url
+from .models import MAX_URL_CHARACTERS, AbstractNotification, Level, Notification, notification_model, validate_url
 from .send import resend, save_and_publish, send_notification
 
 __all__ = ["NotificationAdmin", "send_to_selected_users"]
@@ -31,7 +31,7 @@ class SendForm(forms.Form):
 
     text = forms.CharField(label=_("Text"), widget=forms.Textarea(attrs={"rows": 4, "cols": 60}))
     level = forms.ChoiceField(label=_("Level"), choices=Level.choices, initial=Level.INFO)
-    url = forms.CharField(label="URL", required=False, max_length=2000, validators=[validate_url])
+    url = forms.CharField(label="URL", required=False, max_length=MAX_URL_CHARACTERS, validators=[validate_url])
 
 
 @admin.action(description=_("Send a notification to selected users"))
@@ -62,8 +62,9 @@ def send_to_selected_users(
     return TemplateResponse(request, "admin/serversent_notifications/send.html", context)
 
 
-@admin.register(notification_model())
 class NotificationAdmin(_ModelAdmin):
+    """The admin of ``Notification``. A project with a model of its own registers this, or what it makes of it."""
+
     list_display = ("id", "beginning", "user", "level", "created_at", "is_sent", "is_read")
     list_filter = (
         "level",
@@ -120,6 +121,9 @@ class NotificationAdmin(_ModelAdmin):
     def _say(self, request: HttpRequest, text: str, count: int) -> None:
         self.message_user(request, text % count, messages.SUCCESS)
 
+
+if notification_model() is Notification:
+    admin.site.register(Notification, NotificationAdmin)
 
 # Where the project's users are registered before this app. Otherwise: their admin names it among its actions.
 with contextlib.suppress(NotRegistered):

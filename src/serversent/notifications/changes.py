@@ -10,7 +10,7 @@ from django.db import models, router
 from django.utils import timezone
 
 from .events import STATE, change, channel_of
-from .publishing import published
+from .publishing import alias_of, published
 
 if TYPE_CHECKING:
     from .models import AbstractNotification
@@ -56,7 +56,7 @@ def prune(model: type[models.Model], before: datetime.datetime, *, unread: bool 
 
 def _in_batches(rows: models.QuerySet[Any], what: str, apply: Callable[[models.QuerySet[Any]], Any]) -> list[Any]:
     """Apply a change to all of a queryset in one transaction, and tell their users."""
-    model, alias = rows.model, router.db_for_write(rows.model)
+    model, alias = rows.model, alias_of(rows)
     # Before the transaction: on SQLite one that reads and then writes may fail for that.
     found = list(rows.using(alias).order_by("pk").values_list("pk", "user_id"))
     done: list[Any] = []
@@ -72,9 +72,9 @@ def _in_batches(rows: models.QuerySet[Any], what: str, apply: Callable[[models.Q
 
 
 @contextlib.contextmanager
-def told(notification: "AbstractNotification", what: str) -> Iterator[None]:
+def told(notification: "AbstractNotification", what: str, using: str | None) -> Iterator[None]:
     """Tell of what the block does to one notification, in one transaction with it."""
-    alias = router.db_for_write(type(notification), instance=notification)
+    alias = using or router.db_for_write(type(notification), instance=notification)
     ids = {notification.user_id: [notification.pk]}
     with published(alias) as publish:
         yield

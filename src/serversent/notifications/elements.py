@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 
 from serversent.elements import nonce_of, script_element
 
-from .access import notified_user
+from .access import name_in_url, notified_user
 from .models import notification_model
 
 __all__ = ["bell_element", "toasts_element"]
@@ -29,15 +29,16 @@ def bell_element(request: HttpRequest) -> SafeString:
         return SafeString("")
     numbers = request.__dict__.setdefault("_serversent_bells", itertools.count(1))
     unread = notification_model()._default_manager.filter(user=user.pk, read=False).count()
-    return _element(request, "bell", id=f"notification-bell-{next(numbers)}", unread=unread)
+    return _element(request, user, "bell", id=f"notification-bell-{next(numbers)}", unread=unread)
 
 
 def toasts_element(request: HttpRequest, seconds: float = 8) -> SafeString:
     """Return where new notifications are shown for some seconds; 0: until they are dismissed."""
-    return SafeString("") if notified_user(request) is None else _element(request, "toasts", seconds=f"{seconds:g}")
+    user = notified_user(request)
+    return SafeString("") if user is None else _element(request, user, "toasts", seconds=f"{seconds:g}")
 
 
-def _element(request: HttpRequest, name: str, **context: Any) -> SafeString:
+def _element(request: HttpRequest, user: Any, name: str, **context: Any) -> SafeString:
     try:
         urls = {f"{part}_url": reverse(f"serversent_notifications:{view}") for part, view in _URLS.items()}
     except NoReverseMatch as error:
@@ -45,6 +46,7 @@ def _element(request: HttpRequest, name: str, **context: Any) -> SafeString:
             f"{{% notification_{name} %}} needs the URLs of notifications: "
             'path("notifications/", include("serversent.notifications.urls")).'
         ) from error
+    urls["stream_url"] += name_in_url(user)
     html = render_to_string(
         f"serversent/notifications/{name}.html", {**context, **urls, "csrf_token": get_token(request)}
     )
@@ -56,8 +58,8 @@ _URLS = {"stream": "stream", "list": "index"}
 
 def _files(request: HttpRequest) -> SafeString:
     """Return what loads the elements. A browser loads each once, however often it is there."""
-    attributes = {"type": "module", "src": static(f"serversent/notifications{'' if settings.DEBUG else '.min'}.js")}
+    style = {"rel": "stylesheet", "href": static("serversent/notifications.css")}
+    script = {"type": "module", "src": static(f"serversent/notifications{'' if settings.DEBUG else '.min'}.js")}
     if nonce := nonce_of(request):
-        attributes["nonce"] = nonce
-    style = format_html('<link rel="stylesheet" href="{}">', static("serversent/notifications.css"))
-    return format_html("{}{}<script{}></script>", style, script_element(request), flatatt(attributes))
+        style["nonce"] = script["nonce"] = nonce
+    return format_html("<link{}>{}<script{}></script>", flatatt(style), script_element(request), flatatt(script))

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
-from django.db import DatabaseError, connections, router
+from django.db import connections, router
 from django.utils import timezone
 
 from serversent.event import EventParser
@@ -19,7 +19,7 @@ from serversent.threads import stand_in
 from .events import NOTIFICATION, key_of
 from .models import notification_model
 
-__all__ = ["Marker", "flush_if_possible", "mark_sent", "marker", "on_written"]
+__all__ = ["Marker", "mark_sent", "marker", "on_written", "settle"]
 
 logger = logging.getLogger("serversent")
 
@@ -28,6 +28,8 @@ INTERVAL_SECONDS = 0.25
 RETRY_SECONDS = 5.0
 IDLE_SECONDS = 5.0
 EXIT_SECONDS = 2.0
+# How long who connects waits for the marks of what was just written. Somebody's long transaction may hold them up.
+SETTLE_SECONDS = 0.5
 BATCH = 1000
 
 # What waits while the database is away. More is forgotten, and sent once more to who comes without a cursor.
@@ -38,50 +40,57 @@ class Marker:
     """Sets ``sent_at`` of notifications, one query for each batch. Its thread is there only while there is work."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._marking = threading.Lock()  # who waits for it knows that what was written before is marked
+        self._changed = threading.Condition()
         self._written: dict[bytes, None] = {}  # a set in order: what many tabs got is here once
         self._size = 0
+        self._added = self._marked = 0  # how many were ever added, and up to which all are marked
         self._has_work = threading.Event()
+        self._is_awaited = threading.Event()
         self._is_running = False
 
     def add(self, written: bytes) -> None:
         """Mark the notifications among these events soon. Waits for nothing."""
-        with self._lock:
+        with self._changed:
             if written in self._written or self._size > MAX_BYTES:
                 return
             self._written[written] = None
             self._size += len(written)
+            self._added += 1
             starts = not self._is_running
             self._is_running = True
         self._has_work.set()
         if starts:
             threading.Thread(target=self._run, name="serversent-notifications", daemon=True).start()
 
-    def flush(self, timeout: float = -1) -> None:
-        """Mark what is waiting, now, on this thread's connection. Raises ``DatabaseError``.
+    def settle(self, seconds: float) -> None:
+        """Wait until what was added before is marked, but not longer than this."""
+        with self._changed:
+            upto = self._added
+            if self._marked < upto:
+                self._is_awaited.set()
+                self._changed.wait_for(lambda: self._marked >= upto, seconds)
 
-        ``timeout``: how long to wait for another who does, in seconds; -1: as long as that takes.
-        """
-        if not self._marking.acquire(timeout=timeout):
-            return
+    def flush(self) -> None:
+        """Mark what is waiting, on this thread's connection. Raises ``DatabaseError``."""
+        with self._changed:
+            written, upto = self._written, self._added
+            self._written, self._size = {}, 0
         try:
-            with self._lock:
-                written, self._written, self._size = self._written, {}, 0
-            try:
-                mark_sent(keys_of(written))
-            except BaseException:
-                with self._lock:
-                    self._written = written | self._written
-                    self._size = sum(map(len, self._written))
-                raise
-        finally:
-            self._marking.release()
+            mark_sent(keys_of(written))
+        except BaseException:
+            with self._changed:
+                self._written = written | self._written
+                self._size = sum(map(len, self._written))
+            raise
+        with self._changed:
+            self._marked = upto
+            self._changed.notify_all()
 
     def _run(self) -> None:
         while self._has_work.wait(IDLE_SECONDS) or not self._may_end():
-            time.sleep(INTERVAL_SECONDS)
+            self._is_awaited.wait(INTERVAL_SECONDS)
             self._has_work.clear()
+            self._is_awaited.clear()
             try:
                 self.flush()
             except Exception as error:
@@ -91,7 +100,7 @@ class Marker:
         connections.close_all()
 
     def _may_end(self) -> bool:
-        with self._lock:
+        with self._changed:
             self._is_running = bool(self._written)
             return not self._is_running
 
@@ -114,13 +123,10 @@ def mark_sent(keys: list[int]) -> None:
 marker = Marker()
 
 
-def flush_if_possible() -> None:
-    """Mark what was written, before it is looked at what was not. If that fails, the thread tries it again."""
-    try:
-        if stand_in.get() is None:
-            marker.flush()
-    except DatabaseError as error:
-        logger.debug("Notifications could not be marked as sent: %s", error)
+def settle() -> None:
+    """Wait until what this process has written is marked, before it is looked at what was not; but not for long."""
+    if stand_in.get() is None:
+        marker.settle(SETTLE_SECONDS)
 
 
 def on_written() -> Callable[[bytes], None]:
@@ -139,7 +145,7 @@ def on_written() -> Callable[[bytes], None]:
 
 def _at_exit() -> None:
     with contextlib.suppress(Exception):
-        marker.flush(EXIT_SECONDS)
+        marker.settle(EXIT_SECONDS)
 
 
 atexit.register(_at_exit)

@@ -4,6 +4,8 @@
 setting of its own because that is how Django swaps models.
 """
 
+import contextlib
+import datetime
 import re
 from typing import Any
 
@@ -12,7 +14,7 @@ from django.conf import settings
 from django.contrib.messages import constants
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import models
+from django.db import models, router
 from django.utils import timezone
 from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
@@ -24,6 +26,8 @@ __all__ = ["AbstractNotification", "Level", "Notification", "NotificationQuerySe
 
 # What a page gets of a text. An event has to stay one that can be sent.
 MAX_TEXT_CHARACTERS = 10_000
+
+MAX_URL_CHARACTERS = 2000
 
 # Of what a link in a page may be. Everything else, "javascript:" above all, may run.
 SAFE_SCHEMES = ("http", "https", "mailto", "tel")
@@ -103,7 +107,7 @@ class AbstractNotification(models.Model):
     )
     text = models.TextField(_("text"))
     level = models.CharField(_("level"), max_length=20, choices=Level.choices, default=Level.INFO)
-    url = models.CharField("URL", max_length=2000, blank=True, default="", validators=[validate_url])
+    url = models.CharField("URL", max_length=MAX_URL_CHARACTERS, blank=True, default="", validators=[validate_url])
     data = models.JSONField(_("data"), null=True, blank=True, encoder=DjangoJSONEncoder)
     created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)
     sent_at = models.DateTimeField(_("sent at"), null=True, blank=True, editable=False)
@@ -130,14 +134,26 @@ class AbstractNotification(models.Model):
         return f"{self.text:.60}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save it. That it was read, or is not any more, is told to the open pages of its user."""
         if fields := kwargs.get("update_fields"):
             moments = {"sent": "sent_at", "read": "read_at"}
-            kwargs["update_fields"] = [moments.get(name, name) for name in fields]
-        super().save(*args, **kwargs)
+            kwargs["update_fields"] = fields = [moments.get(name, name) for name in fields]
+        using = kwargs.get("using")
+        with self._told_if_read(using) if fields is None or "read_at" in fields else contextlib.nullcontext():
+            super().save(*args, **kwargs)
 
-    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
-        with changes.told(self, "deleted"):
-            return super().delete(*args, **kwargs)
+    def delete(self, using: str | None = None, keep_parents: bool = False) -> tuple[int, dict[str, int]]:
+        with changes.told(self, "deleted", using):
+            return super().delete(using, keep_parents)
+
+    def _told_if_read(self, using: str | None) -> contextlib.AbstractContextManager[None]:
+        if self._state.adding or "read_at" in self.get_deferred_fields():
+            return contextlib.nullcontext()
+        alias = using or router.db_for_write(type(self), instance=self)
+        was = type(self)._base_manager.using(alias).filter(pk=self.pk).values_list("read", flat=True).first()
+        if was is None or was == self.read:
+            return contextlib.nullcontext()
+        return changes.told(self, "read" if self.read else "unread", using)
 
     @property
     def safe_url(self) -> str:
@@ -159,9 +175,14 @@ class AbstractNotification(models.Model):
             "level": self.level,
             "url": self.safe_url,
             "data": self.data,
-            "created_at": self.created_at,
+            "created_at": _with_offset(self.created_at),
             "read": self.read,
         }
+
+
+def _with_offset(moment: datetime.datetime) -> datetime.datetime:
+    """Return a moment as a page needs it, which is in a zone of its own: without ``USE_TZ`` they are the project's."""
+    return timezone.make_aware(moment, timezone.get_default_timezone()) if timezone.is_naive(moment) else moment
 
 
 class Notification(AbstractNotification):
@@ -180,4 +201,10 @@ def notification_model() -> type[AbstractNotification]:
         raise ImproperlyConfigured(f"SERVERSENT_NOTIFICATION_MODEL is {name!r}, which is no model: {error}") from error
     if not issubclass(found, AbstractNotification):
         raise ImproperlyConfigured(f"SERVERSENT_NOTIFICATION_MODEL is {name!r}, which is no AbstractNotification.")
+    if not isinstance(found._meta.pk, models.IntegerField):
+        raise ImproperlyConfigured(f"{name} needs the id of AbstractNotification: a number, which is in its order.")
+    if not hasattr(found._default_manager, "mark_all_as_read"):
+        raise ImproperlyConfigured(
+            f"{name} needs a manager of NotificationQuerySet: objects = NotificationQuerySet.as_manager(), or of yours."
+        )
     return found

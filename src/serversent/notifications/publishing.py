@@ -4,13 +4,18 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from django.db import transaction
+from django.db import models, router, transaction
 
 from serversent.brokers import broker
 from serversent.brokers.database import DatabaseBroker
 from serversent.publish import send_events
 
-__all__ = ["has_the_log", "published"]
+__all__ = ["alias_of", "has_the_log", "published"]
+
+
+def alias_of(rows: models.QuerySet[Any]) -> str:
+    """Return the database where a queryset changes something: what ``using()`` names, or else its model's."""
+    return getattr(rows, "_db", None) or router.db_for_write(rows.model)
 
 
 def has_the_log(alias: str) -> bool:

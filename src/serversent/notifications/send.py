@@ -10,14 +10,18 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.db import models, router
 
-from .events import NOTIFICATION, channel_of
-from .models import AbstractNotification, check_level, notification_model, validate_url
-from .publishing import published
+from .changes import unread_counts
+from .events import NOTIFICATION, STATE, channel_of
+from .models import MAX_URL_CHARACTERS, AbstractNotification, check_level, notification_model, validate_url
+from .publishing import alias_of, published
 
 __all__ = ["asend_notification", "resend", "save_and_publish", "send_notification"]
 
-# Rows in memory at once, with their events: three inserts of the broker's.
+# Rows in memory at once, with their events: three inserts of the broker's. Of long ones fewer: a server may refuse a
+# statement of 16 MB.
 BATCH = 900
+BATCH_BYTES = 4_000_000
+RESEND_BATCH = 100  # their texts are not known before
 
 
 @overload
@@ -73,13 +77,18 @@ async def asend_notification(
 
 def resend(notifications: models.QuerySet[Any]) -> int:
     """Send notifications again, as if nobody had got them: to who is connected now, or when they come."""
-    alias = router.db_for_write(notifications.model)
+    model, alias = notifications.model, alias_of(notifications)
     keys = list(notifications.using(alias).order_by("pk").values_list("pk", flat=True))
     with published(alias) as publish:
-        for batch in _batches(keys):
-            rows = notifications.model._base_manager.using(alias).filter(pk__in=batch)
+        for batch in _batches(keys, RESEND_BATCH):
+            rows = model._base_manager.using(alias).filter(pk__in=batch)
             rows.update(sent_at=None)
-            publish(_events(rows.order_by("pk")))
+            made = list(rows.order_by("pk"))
+            publish(_events(made))
+            # They count once, whoever has had them.
+            users = list(dict.fromkeys(each.user_id for each in made))
+            unread = unread_counts(model, alias, users)
+            publish([(channel_of(user), {"unread": unread.get(user, 0)}, STATE) for user in users])
     return len(keys)
 
 
@@ -101,7 +110,7 @@ def _send_many(model: type[AbstractNotification], users: Iterable[Any], values: 
     alias = router.db_for_write(model)
     keys = list(_keys(users))  # before the transaction: on SQLite one that reads and then writes may fail for that
     with published(alias) as publish:
-        for batch in _batches(keys):
+        for batch in _batches(keys, _batch_of(values)):
             rows = [model(user_id=key, **values) for key in batch]
             publish(_events(model._base_manager.using(alias).bulk_create(rows)))
     return len(keys)
@@ -115,7 +124,15 @@ def _key(user: Any) -> Any:
     """Return the primary key of one user; ``None`` for what is none, or not one."""
     if isinstance(user, get_user_model()):
         return user.pk
-    return user if isinstance(user, (int, UUID)) and not isinstance(user, bool) else None
+    return _in_one_spelling(user) if isinstance(user, (int, UUID)) and not isinstance(user, bool) else None
+
+
+def _in_one_spelling(key: Any) -> Any:
+    """Return a key as a user has it: their channel has it in its name. Raises ``TypeError``."""
+    try:
+        return get_user_model()._meta.pk.to_python(key)
+    except ValidationError as error:
+        raise TypeError(f"send_notification() needs users, and {key!r:.100} is no key of one") from error
 
 
 def _keys(users: Iterable[Any]) -> Iterator[Any]:
@@ -128,7 +145,7 @@ def _keys(users: Iterable[Any]) -> Iterator[Any]:
         return
     seen = set()
     for user in users:
-        key = user if isinstance(user, str) else _key(user)
+        key = _in_one_spelling(user) if isinstance(user, str) else _key(user)
         if key is None:
             raise TypeError(f"send_notification() needs users who are saved, not {type(user).__name__}: {user!r:.100}")
         if key not in seen:
@@ -136,9 +153,15 @@ def _keys(users: Iterable[Any]) -> Iterator[Any]:
             yield key
 
 
-def _batches(keys: list[Any]) -> Iterator[list[Any]]:
-    for start in range(0, len(keys), BATCH):
-        yield keys[start : start + BATCH]
+def _batches(keys: list[Any], size: int) -> Iterator[list[Any]]:
+    for start in range(0, len(keys), size):
+        yield keys[start : start + size]
+
+
+def _batch_of(values: dict[str, Any]) -> int:
+    """Return how many notifications with these values are one batch."""
+    size = sum(len(str(value).encode()) for value in values.values())
+    return max(1, min(BATCH, BATCH_BYTES // size))
 
 
 def _checked_text(text: Any) -> str:
@@ -149,6 +172,8 @@ def _checked_text(text: Any) -> str:
 
 def _checked_url(url: Any) -> str:
     text = str(url or "")
+    if len(text) > MAX_URL_CHARACTERS:
+        raise ValueError(f"the URL of a notification has {len(text)} characters, and may have {MAX_URL_CHARACTERS}")
     try:
         validate_url(text)
     except ValidationError as error:

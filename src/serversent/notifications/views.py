@@ -14,12 +14,14 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 
+from serversent.errors import ANOTHERS_PAGE, StreamRefused
 from serversent.request import last_event_id
+from serversent.response import refusal
 from serversent.subscription import Subscription
 from serversent.views import EveryDatabase, channel_response, refused
 
 from . import marking
-from .access import has_token, notified_user
+from .access import adopt, has_token, notified_user
 from .events import channel_of
 from .models import NotificationQuerySet, notification_model
 from .unsent import Unsent
@@ -44,7 +46,8 @@ def _for_user(*methods: str) -> Callable[[View], View]:
             if user is None:
                 # Never a redirect: an EventSource would follow it to the page with the login.
                 return JsonResponse({"detail": _("Log in to see your notifications.")}, status=403)
-            request.user = user
+            if not adopt(request, user):
+                return refusal(StreamRefused(401, ANOTHERS_PAGE))
             return view(request, *args, **kwargs)
 
         checked = csrf_protect(answer)
@@ -76,7 +79,7 @@ def stream(request: HttpRequest) -> HttpResponseBase:
         return answer
     unsent, begins_at = Unsent(request.user.pk), ""
     if not last_event_id(request):
-        marking.flush_if_possible()  # what this process has just written is not to be written twice
+        marking.settle()  # what this process has just written is not to be written twice
         begins_at = str(unsent.read_now())
     return channel_response(
         request,

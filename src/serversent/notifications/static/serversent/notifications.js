@@ -35,6 +35,16 @@ function safe(url) {
   }
 }
 
+/** @param {string} moment @returns {string} in the page's language, if it has one that the browser knows */
+function written(moment) {
+  const format = { dateStyle: /** @type {const} */ ("medium"), timeStyle: /** @type {const} */ ("short") };
+  try {
+    return new Date(moment).toLocaleString(document.documentElement.lang.replace("_", "-") || [], format);
+  } catch {
+    return new Date(moment).toLocaleString([], format);
+  }
+}
+
 /** An element that takes the events of the user's stream. */
 class NotificationElement extends HTMLElement {
   #isListening = false;
@@ -52,7 +62,7 @@ class NotificationElement extends HTMLElement {
       ["autostart", ""],
     ])
       stream.setAttribute(name, value);
-    document.body.append(stream);
+    document.documentElement.append(stream); // beside the body, of which a visit without a load makes another
   }
 
   disconnectedCallback() {
@@ -102,9 +112,8 @@ class NotificationElement extends HTMLElement {
     const options = { headers: { Accept: "application/json" } };
     if (form) {
       options.method = "POST";
-      options.body = new URLSearchParams(form);
+      options.body = new URLSearchParams({ ...form, csrfmiddlewaretoken: this.dataset.csrf ?? "" });
       options.keepalive = true; // a click may lead to another page
-      options.headers = { ...options.headers, "X-CSRFToken": this.dataset.csrf ?? "" };
     }
     const response = await fetch((this.dataset.list ?? "") + path, options);
     if (!response.ok) throw new Error(`${response.status} ${response.url}`);
@@ -122,8 +131,7 @@ class NotificationElement extends HTMLElement {
     for (const text of copy.querySelectorAll("[data-text]")) text.textContent = item.text;
     for (const time of /** @type {NodeListOf<HTMLTimeElement>} */ (copy.querySelectorAll("[data-time]"))) {
       time.dateTime = item.created_at;
-      const format = { dateStyle: /** @type {const} */ ("medium"), timeStyle: /** @type {const} */ ("short") };
-      time.textContent = new Date(item.created_at).toLocaleString(document.documentElement.lang || [], format);
+      time.textContent = written(item.created_at);
     }
     const url = safe(item.url);
     for (const link of /** @type {NodeListOf<HTMLAnchorElement>} */ (copy.querySelectorAll("a[data-url]"))) {
@@ -142,6 +150,8 @@ class NotificationBell extends NotificationElement {
   #unread = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #recount;
+  /** What the number has already, and so does not grow with when its event comes. */
+  #counted = new Set();
   #next = "";
   #isSetUp = false;
 
@@ -153,18 +163,16 @@ class NotificationBell extends NotificationElement {
   #setUp() {
     this.#isSetUp = true;
     this.#unread = Number(this.dataset.unread);
-    const [link, button, panel] = ["link", "button", "panel"].map((name) => this.piece(name));
-    if (link && button && panel) {
-      link.hidden = true;
-      button.hidden = false;
-      panel.addEventListener("toggle", (event) => this.#toggled(/** @type {ToggleEvent} */ (event)));
-    }
+    const toggled = (/** @type {Event} */ event) => {
+      if (event.target === this.piece("panel")) this.#toggled(/** @type {ToggleEvent} */ (event));
+    };
+    this.addEventListener("toggle", toggled, true); // it does not bubble
     this.addEventListener("click", (event) => this.#clicked(event));
     this.#show();
   }
 
   get #isOpen() {
-    return !!this.piece("panel")?.matches(":popover-open");
+    return "popover" in this && !!this.piece("panel")?.matches(":popover-open");
   }
 
   /** @param {ToggleEvent} event */
@@ -190,6 +198,7 @@ class NotificationBell extends NotificationElement {
       else list.replaceChildren(...items);
       this.#next = next ? new URL(next, document.baseURI).search : "";
       this.#unread = unread;
+      for (const { id } of notifications) this.#counted.add(id);
     } catch (error) {
       console.warn("serversent:", error);
     }
@@ -213,15 +222,15 @@ class NotificationBell extends NotificationElement {
 
   /** @param {Item} item */
   arrived(item) {
-    if (this.#item(item.id)) return;
-    if (!item.read) this.#unread += 1;
-    if (this.#isOpen) this.piece("items")?.prepend(this.filled(item));
+    if (!item.read && !this.#counted.has(item.id)) this.#unread += 1;
+    if (this.#isOpen && !this.#item(item.id)) this.piece("items")?.prepend(this.filled(item));
     this.#show();
   }
 
   /** @param {Change} change */
   changed({ unread, change, ids }) {
     this.#unread = unread;
+    if (!change) this.#counted.clear(); // this one is the number without what follows
     for (const id of ids ?? []) {
       const item = this.#item(id);
       if (change === "deleted") item?.remove();
