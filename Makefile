@@ -7,7 +7,7 @@ ENVIRONMENT = $(PYTHON) scripts/environment.py
 BIN = .venv/bin
 
 # A second run of the environment script is a no-op.
-.PHONY: help environment demo test test-all test-browser test-pairs test-servers services client lint docs bench bench-quick coverage clean
+.PHONY: help environment demo test test-all test-main test-browser test-pairs test-servers services client lint docs bench bench-quick coverage clean
 
 help:
 	@echo 'make demo      the demo page on http://127.0.0.1:$(PORT)/ (PORT=...)'
@@ -32,7 +32,10 @@ test: environment
 test-all: environment
 	@$(BIN)/python -m pytest
 
-# The parts of .ci/run after the main run.
+# The parts of .ci/run.
+test-main: TESTS = --ignore=tests/browser
+test-main: test
+
 test-browser: environment
 	@$(BIN)/python -m pytest tests/browser
 

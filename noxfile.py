@@ -28,8 +28,16 @@ QUICK = [
     "--ignore=tests/test_client_files.py",
     "--ignore=tests/servers/test_restart.py",
 ]
-NO_SERVERS = ["--ignore=tests/servers"]
-TWO_SERVERS = ["-k", "not (hypercorn or granian or gunicorn or h11 or runserver or mariadb)"]
+NO_SERVERS = ["--ignore=tests/servers", "--ignore=tests/test_limits.py"]
+OLDER = [*NO_SERVERS, "-k", "not (mariadb or crowd)"]
+NEWEST = ["-k", "not (mariadb or crowd or hypercorn or granian or gunicorn or h11 or runserver)"]
+FILES = [
+    *NO_SERVERS,
+    "--ignore=tests/property",
+    "--ignore=tests/contract",
+    "-k",
+    "not (mariadb or crowd or postgresql)",
+]
 FUZZ_EXAMPLES = "100"
 
 if pyenv := shutil.which("pyenv"):
@@ -75,7 +83,7 @@ def tests(session: nox.Session, django: str) -> None:
     session.env["TEST_FUZZ_EXAMPLES"] = FUZZ_EXAMPLES
     # The servers had their tests in the main run, and two of them have them once more on the newest pair.
     is_newest = (session.python, django) == PAIRS[-1]
-    run_tests(session, "-q", *QUICK, *(TWO_SERVERS if is_newest else [*NO_SERVERS, "-k", "not mariadb"]))
+    run_tests(session, "-q", *QUICK, *(NEWEST if is_newest else OLDER))
 
 
 @nox.session(python=f"{sys.version_info[0]}.{sys.version_info[1]}")
@@ -99,4 +107,4 @@ def wheel(session: nox.Session) -> None:
     (built,) = dist.glob("*.whl")
     session.install(str(built), f"Django~={OLDEST[1]}.0", *groups())
     # What the code does was seen on every pair. Here it is about the files.
-    run_tests(session, *QUICK, *NO_SERVERS, "--ignore=tests/property", "--ignore=tests/contract")
+    run_tests(session, *QUICK, *FILES)

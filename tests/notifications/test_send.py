@@ -136,7 +136,7 @@ def crowd(alias):
     return model.objects.filter(username__startswith="user-")
 
 
-def test_ten_thousand_users(crowd, sent, alias):
+def test_a_crowd_of_ten_thousand(crowd, sent, alias):
     """Few queries, the same number for each batch, and a memory that does not grow with the users."""
     tracemalloc.start()
     with CaptureQueriesContext(connections[alias]) as queries:
@@ -153,7 +153,7 @@ def test_ten_thousand_users(crowd, sent, alias):
     assert {data["id"] for _, _, data in events} == set(Notification.objects.values_list("pk", flat=True))
 
 
-def test_long_texts_to_many(crowd, sent, alias):
+def test_long_texts_to_a_crowd(crowd, sent, alias):
     """MariaDB refuses a statement of 16 MB."""
     with CaptureQueriesContext(connections[alias]) as queries:
         assert send_notification(crowd[:1000], "x" * 9_000, data=["y" * 20_000]) == 1000
