@@ -7,7 +7,7 @@ ENVIRONMENT = $(PYTHON) scripts/environment.py
 BIN = .venv/bin
 
 # A second run of the environment script is a no-op.
-.PHONY: help environment demo test test-all test-main test-browser test-pairs test-servers services client lint docs bench bench-quick coverage clean
+.PHONY: help environment demo test test-all test-main test-browser test-pairs test-newest test-servers services client lint docs bench bench-quick coverage clean
 
 help:
 	@echo 'make demo      the demo page on http://127.0.0.1:$(PORT)/ (PORT=...)'
@@ -41,6 +41,9 @@ test-browser: environment
 
 test-pairs: environment
 	@$(BIN)/nox --session tests --no-color
+
+test-newest: environment
+	@$(BIN)/nox --session newest --no-color
 
 test-servers: environment
 	@$(BIN)/nox --session servers --no-color

@@ -11,9 +11,8 @@ from django.db import connection, connections
 from django.test import override_settings
 
 import serversent.checks
+import serversent.notifications.checks
 from serversent.brokers import database
-
-pytestmark = pytest.mark.django_db  # Django's own checks may ask the database
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -23,7 +22,10 @@ MEMORY = "serversent.brokers.memory.MemoryBroker"
 
 def ids(**options):
     """Return the ids of the messages, but for those about notifications, which need a certain broker."""
-    found = [message.id or "" for message in run_checks(**options)]
+    found = [
+        message.id or ""
+        for message in run_checks(tags=["serversent", *["database"] * ("databases" in options)], **options)
+    ]
     return [id for id in found if id.startswith("serversent.") and id != "serversent.W020"]
 
 
@@ -101,7 +103,7 @@ def test_sqlite_in_production(monkeypatch):
 
 def test_every_id_has_its_line_in_the_documentation():
     page = (ROOT / "docs/checks.md").read_text()
-    for module in (serversent.checks, database):
+    for module in (serversent.checks, serversent.notifications.checks, database):
         for word in Path(module.__file__).read_text().split('"'):
             if word.startswith("serversent.") and len(word) == len("serversent.E001"):
                 assert f"`{word}`" in page

@@ -4,7 +4,7 @@ from django.apps import AppConfig
 from django.core.checks import Tags, register
 
 from . import signals
-from .checks import check_brokers, check_databases, check_deployment, check_settings
+from .checks import TAG, check_brokers, check_databases, check_deployment, check_settings
 
 __all__ = ["ServerSentConfig"]
 
@@ -16,7 +16,7 @@ class ServerSentConfig(AppConfig):
 
     def ready(self) -> None:
         signals.connect()
-        register(check_settings)
-        register(check_brokers)
+        register(check_settings, TAG)
+        register(check_brokers, TAG)
         register(check_databases, Tags.database)
-        register(check_deployment, deploy=True)
+        register(check_deployment, TAG, deploy=True)

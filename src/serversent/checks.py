@@ -12,7 +12,9 @@ from .brokers import Broker, new_broker
 from .conf import broker_settings, problems
 from .errors import ServerSentError
 
-__all__ = ["check_brokers", "check_databases", "check_deployment", "check_settings"]
+__all__ = ["TAG", "check_brokers", "check_databases", "check_deployment", "check_settings"]
+
+TAG = "serversent"  # manage.py check --tag serversent
 
 _IDS = {"dict": "serversent.E001", "key": "serversent.E002", "value": "serversent.E003"}
 

@@ -16,9 +16,11 @@ class NotificationsConfig(AppConfig):
     verbose_name = _("Notifications")
 
     def ready(self) -> None:
+        from serversent.checks import TAG
+
         from . import checks
 
-        register(checks.check_setup)
+        register(checks.check_setup, TAG)
 
     def add_serversent_commands(self, commands: Any) -> None:
         """Add to ``manage.py serversent``, which asks each app for this."""
