@@ -43,15 +43,6 @@ class Stream:
         self.socket.settimeout(seconds)
         if receive_bytes is not None:  # it decides on the window, so it is set before connecting
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-        try:
-            self.socket.connect((parts.hostname, parts.port or 80))
-        except OSError:
-            self.socket.close()
-            raise
-        if parts.scheme == "https":  # what its certificate says is not what these tests are about
-            self.socket = ssl._create_unverified_context().wrap_socket(self.socket)
-        path = parts.path + (f"?{parts.query}" if parts.query else "")
-        self.socket.sendall(request_bytes(method, path, headers, body))
         self._buffer = b""
         self._method = method
         self.body = bytearray()
@@ -60,7 +51,16 @@ class Stream:
         self.closed = False  # by the server, in whatever way
         self.parser = EventParser()
         self._events: list[ReceivedEvent] = []
-        self._read_head()
+        path = parts.path + (f"?{parts.query}" if parts.query else "")
+        try:
+            self.socket.connect((parts.hostname, parts.port or 80))
+            if parts.scheme == "https":  # what its certificate says is not what these tests are about
+                self.socket = ssl._create_unverified_context().wrap_socket(self.socket)
+            self.socket.sendall(request_bytes(method, path, headers, body))
+            self._read_head()
+        except BaseException:
+            self.socket.close()
+            raise
 
     def _read_head(self) -> None:
         deadline = time.monotonic() + self._deadline_seconds
