@@ -1,6 +1,7 @@
 """The model: the seed's way with it, its flags, its marks, and the indexes of its queries."""
 
 import datetime
+import json
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -10,6 +11,7 @@ from django.db.models import Count
 from django.test import override_settings
 from django.utils import timezone
 
+from serversent.models import Event
 from serversent.notifications import send_notification
 from serversent.notifications.models import Notification, check_level, validate_url
 from serversent.notifications.send import resend
@@ -134,7 +136,10 @@ def test_a_database_that_is_named_is_the_one(database_alias, django_db_blocker):
             assert rows.unsent().count() == 4
             rows.first().delete()
             found = rows.first()
+            found._state.db, key = "default", found.pk
             found.delete(using=elsewhere)
+            told = json.loads(Event.objects.latest("pk").data)
+            assert (told["ids"], told["unread"]) == ([key], 0)
             assert rows.all().delete()[0] == 2
             assert not rows.exists()
         finally:

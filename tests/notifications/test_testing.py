@@ -3,8 +3,9 @@
 import json
 
 from django.contrib.auth import get_user_model
-from django.test import TestCase
+from django.test import TestCase, override_settings
 
+from serversent.identity import page_user
 from serversent.notifications import send_notification
 from serversent.notifications.models import Notification
 from serversent.testing import captured_events, open_stream
@@ -32,3 +33,18 @@ class NotificationTests(TestCase):
             Notification.objects.filter(text="live").mark_all_as_read()
             self.assertEqual(json.loads(stream.next().data)["unread"], 1)
         self.assertEqual(list(Notification.objects.order_by("pk").values_list("sent", flat=True)), [True, True])
+
+    @override_settings(SERVERSENT={"NOTIFICATION_USER": f"{__name__}.ada_whoever_asks"})
+    def test_a_page_of_another_user_than_its_bell(self):
+        grace = get_user_model().objects.create_user("grace")
+        self.client.force_login(grace)
+        send_notification(self.ada, "hers")
+        headers = {"Serversent-User": page_user(str(grace.pk))}
+        url = f"/notifications/stream/?for={page_user(str(self.ada.pk))}"
+        with open_stream(self.client, url, headers=headers) as stream:
+            self.assertEqual([event.event for event in stream.take(2)], ["ready", "notification-state"])
+            self.assertEqual(json.loads(stream.next().data)["text"], "hers")
+
+
+def ada_whoever_asks(request):
+    return get_user_model().objects.get(username="ada")
