@@ -33,10 +33,12 @@ class Client:
             except OSError:
                 await asyncio.sleep(AGAIN_SECONDS)
                 continue
+            answered = len(self.statuses)
             try:
                 await self._read(reader, writer)
             except (OSError, asyncio.IncompleteReadError):
-                self.cuts += 1
+                # Before an answer: it waited for a server that was about to end, which is as good as none.
+                self.cuts += len(self.statuses) > answered
             finally:
                 writer.close()
             await asyncio.sleep(self.retry or AGAIN_SECONDS)
