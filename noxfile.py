@@ -23,7 +23,8 @@ SERVERS = [
     ("uvicorn==0.38.0", "hypercorn==0.18.0", "granian==2.4.2", "daphne==4.2.1"),
 ]
 
-# What the servers and the browsers do does not change with every pair: these run in the main run alone.
+# What the servers and the browsers do does not change with every pair, nor what thousands of users cost ("crowd"):
+# these run in the main run alone.
 QUICK = [
     *["--ignore=tests/browser", "--ignore=tests/faults", "--ignore=tests/test_scripts.py"],
     "--ignore=tests/test_client_files.py",
