@@ -1,9 +1,14 @@
 """The Django app: its checks, and the signals that end the streams of who may not listen any more."""
 
+from typing import Any
+
 from django.apps import AppConfig
 from django.core.checks import Tags, register
+from django.db import connections, router
+from django.db.models.signals import post_migrate
 
 from . import signals
+from .brokers.procedures import install_missing
 from .checks import TAG, check_brokers, check_databases, check_deployment, check_settings
 
 __all__ = ["ServerSentConfig"]
@@ -16,7 +21,14 @@ class ServerSentConfig(AppConfig):
 
     def ready(self) -> None:
         signals.connect()
+        post_migrate.connect(_migrated, sender=self)
         register(check_settings, TAG)
         register(check_brokers, TAG)
         register(check_databases, Tags.database)
         register(check_deployment, TAG, deploy=True)
+
+
+def _migrated(sender: Any, using: str, **kwargs: Any) -> None:
+    """Test databases may be made without migrations (``--nomigrations``, ``TEST: {"MIGRATE": False}``)."""
+    if router.allow_migrate(using, "serversent"):
+        install_missing(connections[using])

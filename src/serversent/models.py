@@ -3,20 +3,27 @@
 Publishing by plain SQL is supported: ``INSERT INTO serversent_outbox (channel, data) VALUES (...)``.
 """
 
-from django.db import models
-from django.db.models.functions import Now
+from typing import Any
+
+from django.db import models, router, transaction
+from django.db.models.functions import Greatest, Now
 
 __all__ = ["Channel", "Event", "Log", "OutboxEvent"]
 
 
 class OutboxEvent(models.Model):
-    """An event that is sent, and has no offset yet. On SQLite a trigger moves it into the log at once."""
+    """An event that is sent, and has no offset yet. On SQLite a trigger moves it into the log at once.
+
+    ``place``: its place in the order of commits. PostgreSQL gives it during the commit; elsewhere it stays empty, and
+    the order is that of ``id``.
+    """
 
     id = models.BigAutoField(primary_key=True)
     channel = models.CharField(max_length=200)
     event = models.CharField(max_length=200, db_default="message")
     data = models.TextField()
     created_at = models.DateTimeField(db_default=Now())
+    place = models.BigIntegerField(null=True, editable=False)
 
     class Meta:
         db_table = "serversent_outbox"
@@ -25,6 +32,35 @@ class OutboxEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.channel}: {self.data:.60}"
+
+
+class EventQuerySet(models.QuerySet["Event"]):
+    """Events of the log. Those that are deleted count as pruned, so that no reader takes the log for another."""
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        alias = self._db or router.db_for_write(self.model)  # type: ignore[attr-defined]
+        with transaction.atomic(using=alias):
+            newest = self.using(alias).order_by().values_list("channel").annotate(models.Max("pk"))
+            floors: dict[str, int] = dict(newest)
+            deleted = super().delete()
+            if floors:
+                _raise_floors(alias, floors)
+        return deleted
+
+    delete.alters_data = True  # type: ignore[attr-defined]
+    delete.queryset_only = True  # type: ignore[attr-defined]
+
+
+def _raise_floors(alias: str, floors: dict[str, int]) -> None:
+    for name, floor in floors.items():
+        channel, is_new = Channel.objects.using(alias).get_or_create(
+            channel=name, defaults={"floor": floor, "pruned_at": Now()}
+        )
+        if not is_new:
+            same = Channel.objects.using(alias).filter(pk=channel.pk)
+            same.update(floor=Greatest("floor", models.Value(floor)), pruned_at=Now())
+    newest = models.Value(max(floors.values()))
+    Log.objects.using(alias).update(pruned=Greatest("pruned", newest))
 
 
 class Event(models.Model):
@@ -37,6 +73,8 @@ class Event(models.Model):
     size = models.IntegerField("size in bytes", db_default=0)
     logged_at = models.DateTimeField(db_default=Now())
 
+    objects = EventQuerySet.as_manager()
+
     class Meta:
         db_table = "serversent_event"
         indexes = [models.Index(fields=["channel", "id"], name="serversent_event_channel")]
@@ -44,6 +82,10 @@ class Event(models.Model):
 
     def __str__(self) -> str:
         return f"{self.id} {self.channel}: {self.data:.60}"
+
+    def delete(self, using: Any = None, keep_parents: bool = False) -> tuple[int, dict[str, int]]:
+        alias = using or router.db_for_write(type(self), instance=self)
+        return Event.objects.using(alias).filter(pk=self.pk).delete()
 
 
 class Channel(models.Model):
@@ -65,12 +107,14 @@ class Log(models.Model):
     """The one row about the log itself: its epoch, and what was pruned from it.
 
     ``floor``: as a channel's, for all channels whose own floors were folded into it. ``pruned``: the highest offset
-    that was ever pruned, from whatever channel.
+    that was ever pruned, from whatever channel. ``server``: on MariaDB, the ``server_id`` of the server that numbers
+    the events.
     """
 
     epoch = models.CharField(max_length=40)
     floor = models.BigIntegerField(default=0)
     pruned = models.BigIntegerField(default=0)
+    server = models.BigIntegerField(null=True, editable=False)
 
     class Meta:
         db_table = "serversent_log"
