@@ -11,7 +11,7 @@ from django.core.signals import request_started
 from django.http import HttpRequest
 
 from .brokers import broker
-from .brokers.database import committed_offsets
+from .brokers.committed import committed_offsets
 from .cursors import Cursor
 
 __all__ = ["connect", "page_cursor"]

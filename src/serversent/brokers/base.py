@@ -41,13 +41,15 @@ class LoggedEvent(NamedTuple):
 class Events(NamedTuple):
     """A piece of the log in offset order, in which nothing is missing with ``after < offset <= upto``.
 
-    ``epoch``: of the log that it was read from, where that was asked.
+    ``epoch``: of the log that it was read from, where that was asked. ``head``: the newest offset of the log then; it
+    is above ``upto`` if more follows at once.
     """
 
     events: Sequence[LoggedEvent]
     after: int
     upto: int
     epoch: str = ""
+    head: int = 0
 
     @property
     def cursor(self) -> Cursor:
@@ -118,7 +120,7 @@ class Broker(ABC):
     def cursor_before(self, at: float, committed: Mapping[str, int]) -> Cursor:
         """Return where the log stood at ``at``, of ``time.monotonic()``, or a little before.
 
-        ``committed``: what ``committed_offsets()`` said then.
+        ``committed``: what ``committed_offsets()`` returned then.
         """
 
     @abstractmethod
@@ -142,6 +144,9 @@ class Broker(ABC):
 
     async def aclose(self) -> None:  # noqa: B027
         """Give back what this instance opened."""
+
+    def abandon(self) -> None:  # noqa: B027
+        """The same where the event loop was closed before."""
 
 
 def new_broker(alias: str) -> Broker:

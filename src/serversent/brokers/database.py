@@ -17,9 +17,7 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
 from django.db import (
     DEFAULT_DB_ALIAS,
-    InterfaceError,
     InternalError,
-    OperationalError,
     ProgrammingError,
     connections,
     transaction,
@@ -31,14 +29,14 @@ from ..cursors import Cursor
 from ..errors import BrokerUnavailable
 from . import log
 from .base import Broker, Events, OutgoingEvent
-from .numbering import Unnumbered, can_number, number, pending, send_at_once
+from .numbering import Unnumbered, can_number, number, number_all, pending, send_at_once
 from .pages import read_channels
 from .pruning import is_needed, prune
 from .session import Session, own_connection, sql
-from .transactions import open_transaction
+from .transactions import after_commit, in_transaction, open_transaction
 from .wakeup import Wakeup, wake
 
-__all__ = ["DatabaseBroker", "committed_offsets"]
+__all__ = ["DatabaseBroker"]
 
 logger = logging.getLogger("serversent")
 
@@ -49,23 +47,12 @@ RETENTION_SECONDS = 86_400
 PUBLISHER_PRUNE_SECONDS = 600
 MAX_BACKOFF_SECONDS = 10.0
 READERS = 2
-ROWS_PER_INSERT = 300  # SQLite's parameters are bounded
+
+# One INSERT: SQLite's parameters are bounded, and a server may refuse a statement of 16 MB.
+ROWS_PER_INSERT = 300
+BYTES_PER_INSERT = 4_000_000
 
 _OPTIONS = {"database", "retention_seconds", "keep"}
-
-# Of SQLite databases, by alias: up to here all is known to be committed. The time of an event there is not that of its
-# commit, which may be much later.
-_committed: dict[str, int] = {}
-
-
-def committed_offsets() -> dict[str, int]:
-    """Return what ``Broker.cursor_before`` will want to know of this moment."""
-    return dict(_committed)
-
-
-def _note_committed(connection: BaseDatabaseWrapper, offset: int) -> None:
-    if connection.vendor == "sqlite":
-        _committed[connection.alias] = offset
 
 
 class DatabaseBroker(Broker):
@@ -98,15 +85,15 @@ class DatabaseBroker(Broker):
             self._append_apart(events)
             return
         connection = connections[self.database]
-        other = None if connection.in_atomic_block else open_transaction()
+        other = None if in_transaction(connection) else open_transaction()
         if other is None:
             self._append_with(connection, events)
         else:
             # The broker's database has no transaction to be part of, so the event waits for the one there is.
-            transaction.on_commit(lambda: self._append_with(connections[self.database], events), using=other)
+            after_commit(lambda: self._append_with(connections[self.database], events), using=other, broker=self.alias)
 
     def _append_with(self, connection: BaseDatabaseWrapper, events: Sequence[OutgoingEvent]) -> None:
-        with self._errors():
+        with self._errors(connection):
             if len(events) == 1 and connection.vendor == "postgresql" and can_number(connection):
                 with self._stored(Unnumbered):
                     send_at_once(connection, events[0])
@@ -121,7 +108,7 @@ class DatabaseBroker(Broker):
 
     def _append_apart(self, events: Sequence[OutgoingEvent]) -> None:
         connection = own_connection(self.database)
-        if connection.vendor == "sqlite" and connections[self.database].in_atomic_block:
+        if connection.vendor == "sqlite" and in_transaction(connections[self.database]):
             connection.settings_dict["OPTIONS"]["timeout"] = 0.1  # it may be the caller who holds the lock
         try:
             with self._errors():
@@ -140,10 +127,6 @@ class DatabaseBroker(Broker):
 
     def _number_committed(self) -> None:
         connection = connections[self.database]
-        if connection.vendor == "sqlite":
-            # Asked for: an offset that was given in a savepoint which was rolled back is given again.
-            with self._stored():
-                _note_committed(connection, log.head(connection).offset)
         with self._stored():
             if can_number(connection):
                 number(connection)
@@ -168,20 +151,28 @@ class DatabaseBroker(Broker):
                 logger.warning("%s", error)
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _errors(self, connection: BaseDatabaseWrapper | None = None) -> Iterator[None]:
+        """Raise ``BrokerUnavailable`` for errors of the database.
+
+        ``connection``: the caller's, if it is used. An error within the caller's transaction is the transaction's: it
+        comes through as Django's, for those who try a transaction again after a deadlock.
+        """
         try:
             yield
-        except (InterfaceError, InternalError, OperationalError, ProgrammingError) as error:
-            raise BrokerUnavailable(self.alias, self._problem(error)) from error
+        except DatabaseError as error:
+            missing = self._missing_tables(error)
+            if connection is not None and in_transaction(connection) and not missing:
+                raise
+            raise BrokerUnavailable(self.alias, missing or f"database {self.database!r}: {error}") from error
 
-    def _problem(self, error: Exception) -> str:
-        text = str(error).strip()
+    def _missing_tables(self, error: Exception) -> str:
+        text = str(error)
         if "serversent_" in text and any(
             words in text for words in ("no such table", "does not exist", "doesn't exist")
         ):
             database = "" if self.database == DEFAULT_DB_ALIAS else f" --database {self.database}"
             return f'its tables are missing: put "serversent" into INSTALLED_APPS and run manage.py migrate{database}'
-        return f"database {self.database!r}: {text}"
+        return ""
 
     # Reading: on connections of our own.
 
@@ -253,12 +244,14 @@ class DatabaseBroker(Broker):
         return epoch
 
     def cursor(self) -> Cursor:
-        with self._errors():
-            return log.head(connections[self.database])
+        connection = connections[self.database]
+        with self._errors(connection):
+            return log.head(connection)
 
     def cursor_before(self, at: float, committed: Mapping[str, int]) -> Cursor:
-        with self._errors():
-            return log.cursor_before(connections[self.database], at, committed.get(self.database, 0))
+        connection = connections[self.database]
+        with self._errors(connection):
+            return log.cursor_before(connection, at, committed.get(self.database))
 
     def stats(self) -> dict[str, Any]:
         with self._own_connection() as connection:
@@ -333,6 +326,9 @@ class DatabaseBroker(Broker):
             connection.close()
 
     async def aclose(self) -> None:
+        self.abandon()
+
+    def abandon(self) -> None:
         sessions, self._sessions, self._readers = self._sessions, [], None
         for session in sessions:
             session.close()
@@ -350,14 +346,28 @@ def _insert(connection: BaseDatabaseWrapper, events: Sequence[OutgoingEvent]) ->
     if connection.vendor == "sqlite":
         into, columns = "serversent_event", "channel, event, data, size"
         rows = [(*event, len(event.data.encode())) for event in events]
+    batches = list(_batches(rows))
     with contextlib.ExitStack() as stack:
-        if len(rows) > ROWS_PER_INSERT:
+        if len(batches) > 1:
             stack.enter_context(transaction.atomic(using=connection.alias))
-        for start in range(0, len(rows), ROWS_PER_INSERT):
-            batch = rows[start : start + ROWS_PER_INSERT]
+        for batch in batches:
             marks = ", ".join(["(" + ", ".join(["%s"] * len(batch[0])) + ")"] * len(batch))
             statement = f"INSERT INTO {into} ({columns}) VALUES {marks}"
             sql(connection, statement, [value for row in batch for value in row])
+
+
+def _batches(rows: Sequence[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
+    """Yield the rows of one INSERT each."""
+    batch: list[tuple[Any, ...]] = []
+    size = 0
+    for row in rows:
+        row_bytes = len(row[2]) * 4  # at most, in UTF-8
+        if batch and (len(batch) == ROWS_PER_INSERT or size + row_bytes > BYTES_PER_INSERT):
+            yield batch
+            batch, size = [], 0
+        batch.append(row)
+        size += row_bytes
+    yield batch
 
 
 # What runs in the threads of sessions.
@@ -371,20 +381,19 @@ def _next(connection: BaseDatabaseWrapper, wakeup: Wakeup, after: Cursor) -> Eve
         if not wakeup.wait(connection) and pending(connection):
             _number(connection)
         piece = log.read_all(connection, after)
-    _note_committed(connection, piece.upto)
     return piece
 
 
 def _numbered_head(connection: BaseDatabaseWrapper) -> Cursor:
     cursor = log.head(connection)  # makes the log's row, without which nobody gets the lock on MariaDB
     if pending(connection):
-        _number(connection)
+        _number(connection, number_all)
         cursor = log.head(connection)
     return cursor
 
 
-def _number(connection: BaseDatabaseWrapper) -> None:
-    """Number what others have left. Who may only read, reads on all the same."""
+def _number(connection: BaseDatabaseWrapper, number: Callable[[BaseDatabaseWrapper], None] = number) -> None:
+    """Number the events that others have left. A reader without the right to write reads on all the same."""
     try:
         number(connection)
     except (InternalError, ProgrammingError, Unnumbered) as error:

@@ -16,6 +16,7 @@ __all__ = [
     "PAGE_EVENTS",
     "by_channel",
     "closed_channels",
+    "columns",
     "cursor_before",
     "events_of",
     "groups_of",
@@ -58,21 +59,25 @@ def head(connection: BaseDatabaseWrapper) -> Cursor:
     return Cursor(found.epoch, found.head)
 
 
-def cursor_before(connection: BaseDatabaseWrapper, at: float, committed: int) -> Cursor:
-    """Return where the log stood at ``time.monotonic()``'s ``at``. ``committed``: what was known then, on SQLite.
+def cursor_before(connection: BaseDatabaseWrapper, at: float, committed: int | None) -> Cursor:
+    """Return where the log stood at ``time.monotonic()``'s ``at``. ``committed``: the newest offset then, on SQLite.
 
     By the database's own clock, which may differ from this machine's. An event has its time from when it was committed
-    already; on SQLite from before that, and the transaction that was open then may have sent it.
+    already. On SQLite its time is that of the INSERT, and its transaction may still have been open: the time counts
+    only where ``committed`` is not known, for a database in memory.
     """
+    found = state(connection)
+    if committed is not None:
+        return Cursor(found.epoch, max(found.pruned, committed))
     clock, newest_before = _BEFORE[connection.vendor]
-    found, now = state(connection), sql(connection, clock)[0][0]
+    now = sql(connection, clock)[0][0]
     passed = timedelta(seconds=time.monotonic() - at)  # measured after the clock was read: rather too long
     if connection.vendor == "sqlite":
         then = now - (passed.total_seconds() + TRANSACTION_SECONDS) / 86_400
     else:
         then = now - passed
     newest = sql(connection, newest_before, [then])[0][0]
-    return Cursor(found.epoch, max(found.pruned, newest or 0, committed))
+    return Cursor(found.epoch, max(found.pruned, newest or 0))
 
 
 # The clock, and the newest event before one of its times: found from the end, where it is near.
@@ -103,9 +108,11 @@ def new_epoch() -> str:
     return secrets.token_hex(3)
 
 
-def rotate_epoch(connection: BaseDatabaseWrapper) -> None:
+def rotate_epoch(connection: BaseDatabaseWrapper, old: str | None = None) -> None:
+    """Give the log another epoch; if ``old`` is given, only while the log has that one: others may see the same."""
     state(connection)
-    sql(connection, "UPDATE serversent_log SET epoch = %s WHERE id = 1", [new_epoch()])
+    condition, parameters = ("", []) if old is None else (" AND epoch = %s", [old])
+    sql(connection, f"UPDATE serversent_log SET epoch = %s WHERE id = 1{condition}", [new_epoch(), *parameters])
 
 
 def _timeline(connection: BaseDatabaseWrapper) -> str:
@@ -131,13 +138,31 @@ def groups_of(channels: Collection[str]) -> Iterator[list[str]]:
     return (names[start : start + CHANNELS_PER_STATEMENT] for start in range(0, len(names), CHANNELS_PER_STATEMENT))
 
 
+def columns(connection: BaseDatabaseWrapper) -> str:
+    """Return the columns of an event ``e``, to be read by ``events_of``.
+
+    SQLite's as they are stored: by plain SQL anything gets there, and one text that is no UTF-8 would be an error of
+    the whole read.
+    """
+    if connection.vendor == "sqlite":
+        return "e.id, CAST(e.channel AS BLOB), CAST(e.event AS BLOB), CAST(e.data AS BLOB)"
+    return "e.id, e.channel, e.event, e.data"
+
+
 def events_of(rows: Sequence[tuple[Any, ...]]) -> list[LoggedEvent]:
-    return sorted(LoggedEvent(*row[:4]) for row in rows if row[3] is not None)
+    return sorted(LoggedEvent(row[0], *map(_text, row[1:4])) for row in rows if row[3] is not None)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else bytes(value).decode(errors="replace")
 
 
 def read_all(connection: BaseDatabaseWrapper, after: Cursor) -> Events:
     """Return a first piece of everything after ``after``, and how the log stands."""
-    rows = sql(connection, _TAIL.format(after=after.offset, events=PAGE_EVENTS, bytes=PAGE_BYTES))
+    rows = sql(
+        connection,
+        _TAIL.format(columns=columns(connection), after=after.offset, events=PAGE_EVENTS, bytes=PAGE_BYTES),
+    )
     events = events_of(rows)
     log = next((row for row in rows if row[3] is None), None)
     if log is None:
@@ -147,19 +172,19 @@ def read_all(connection: BaseDatabaseWrapper, after: Cursor) -> Events:
     epoch += _timeline(connection)
     newest = max(pruned, newest or 0)
     if epoch != after.epoch:
-        return Events([], newest, newest, epoch)
+        return Events([], newest, newest, epoch, newest)
     if newest < after.offset:  # the log lost its end: a backup was put back, with the epoch in it
-        rotate_epoch(connection)
+        rotate_epoch(connection, log[1])
         return read_all(connection, after)
     start = max(after.offset, pruned)
     upto = events[-1].offset if events else start
-    return Events([event for event in events if event.offset > start], start, max(start, upto), epoch)
+    return Events([event for event in events if event.offset > start], start, max(start, upto), epoch, newest)
 
 
 _TAIL = """
 WITH candidates AS (SELECT id, size FROM serversent_event WHERE id > {after} ORDER BY id LIMIT {events}),
 page AS (SELECT id, SUM(size) OVER (ORDER BY id) - size AS bytes_before FROM candidates)
-SELECT e.id, e.channel, e.event, e.data, 0 AS newest
+SELECT {columns}, 0 AS newest
 FROM page JOIN serversent_event e ON e.id = page.id
 WHERE page.bytes_before < {bytes}
 UNION ALL SELECT pruned, epoch, NULL, NULL, (SELECT MAX(id) FROM serversent_event) FROM serversent_log WHERE id = 1
@@ -173,7 +198,7 @@ def read_recent(connection: BaseDatabaseWrapper, upto: int, size: int) -> Events
             SELECT id, SUM(size) OVER (ORDER BY id DESC) AS bytes
             FROM (SELECT id, size FROM serversent_event WHERE id <= {upto:d} ORDER BY id DESC LIMIT 10000) AS n
         )
-        SELECT e.id, e.channel, e.event, e.data
+        SELECT {columns(connection)}
         FROM newest JOIN serversent_event e ON e.id = newest.id WHERE newest.bytes <= {size:d}
         UNION ALL SELECT pruned, '', NULL, NULL FROM serversent_log WHERE id = 1
     """
@@ -190,12 +215,12 @@ def closed_channels(connection: BaseDatabaseWrapper, channels: Collection[str], 
     found: list[tuple[Any, ...]] = []
     for names in groups_of(channels):
         newest = " UNION ALL ".join(
-            f"SELECT * FROM (SELECT channel, event FROM serversent_event {by_channel(connection)} WHERE channel = %s "
-            f"AND id <= {upto:d} ORDER BY id DESC LIMIT 1) AS c{number}"
+            "SELECT * FROM (SELECT channel, event = 'end' AS is_end FROM serversent_event "
+            f"{by_channel(connection)} WHERE channel = %s AND id <= {upto:d} ORDER BY id DESC LIMIT 1) AS c{number}"
             for number in range(len(names))
         )
         found += sql(connection, newest, names)
-    return {channel for channel, event in found if event == "end"}
+    return {channel for channel, is_end in found if is_end}
 
 
 def stats(connection: BaseDatabaseWrapper) -> dict[str, Any]:

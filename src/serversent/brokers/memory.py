@@ -11,18 +11,17 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from django.db import transaction
-
 from ..channels import REVOKED, REVOKED_SECONDS
 from ..cursors import Cursor
 from ..errors import CursorExpired
 from .base import PAGE_BYTES, Broker, Events, LoggedEvent, OutgoingEvent
-from .transactions import open_transaction
+from .transactions import after_commit, open_transaction
 
 __all__ = ["MemoryBroker", "begin_at", "clear"]
 
 DEFAULT_KEEP = 1000
 NEWEST = 1000
+MAX_FLOORS = 10_000
 
 
 class _Log:
@@ -38,8 +37,19 @@ class _Log:
         self.channels: dict[str, deque[tuple[float, LoggedEvent]]] = {}
         # Those of all channels, without a gap in their offsets: a tail does not look through all channels.
         self.newest: deque[LoggedEvent] = deque(maxlen=NEWEST)
-        self.floors: dict[str, int] = {}
+        self.floors: dict[str, int] = {}  # the one that was raised last is the last one
+        self.floor = 0  # of all channels whose own floors were folded into it
         self.wakes: set[Callable[[], None]] = set()
+
+    def raise_floor(self, channel: str, offset: int) -> None:
+        """Note that the events of a channel are gone up to an offset."""
+        self.floors.pop(channel, None)
+        self.floors[channel] = offset
+        if len(self.floors) > MAX_FLOORS:  # channels that were used once do not pile up
+            self.floor = max(self.floor, self.floors.pop(next(iter(self.floors))))
+
+    def floor_of(self, channels: Collection[str]) -> int:
+        return max([self.floor, *(self.floors.get(channel, 0) for channel in channels)])
 
 
 _logs: dict[str, _Log] = {}
@@ -73,10 +83,10 @@ class MemoryBroker(Broker):
         if alias is None:
             self._append(events)
         else:
-            transaction.on_commit(lambda: self._append(events), using=alias)
+            after_commit(lambda: self._append(events), using=alias, broker=self.alias)
 
     def _append(self, events: Sequence[OutgoingEvent]) -> None:
-        log, now = self._log, time.time()
+        log, now = self._log, time.monotonic()
         keep = self.options.get("keep", DEFAULT_KEEP)
         with log.lock:
             for event in events:
@@ -86,7 +96,7 @@ class MemoryBroker(Broker):
                 kept.append((now, logged))
                 log.newest.append(logged)
                 if len(kept) > keep and event.channel != REVOKED:
-                    log.floors[event.channel] = kept.popleft()[1].offset
+                    log.raise_floor(event.channel, kept.popleft()[1].offset)
             wakes = list(log.wakes)
         for wake in wakes:
             wake()
@@ -100,15 +110,15 @@ class MemoryBroker(Broker):
             return Cursor(log.epoch, log.head)
 
     def cursor_before(self, at: float, committed: Mapping[str, int]) -> Cursor:
-        log, then = self._log, time.time() - (time.monotonic() - at)
+        log = self._log
         with log.lock:
-            newer = [event.offset for kept in log.channels.values() for at, event in kept if at > then]
+            newer = [event.offset for kept in log.channels.values() for sent, event in kept if sent > at]
             return Cursor(log.epoch, min(newer, default=log.head + 1) - 1)
 
     async def read(self, channels: Collection[str], after: int | None, upto: int) -> Events:
         log = self._log
         with log.lock:
-            floor = max((log.floors.get(channel, 0) for channel in channels), default=0)
+            floor = log.floor_of(channels)
             if after is not None and floor > after:
                 raise CursorExpired(after, floor)
             start = after or 0
@@ -119,7 +129,7 @@ class MemoryBroker(Broker):
         log = self._log
         with log.lock:
             found = sorted((event for kept in log.channels.values() for _, event in kept), reverse=True)
-            after = max(log.floors.values(), default=0)
+            after = log.floor_of(log.floors)
         chosen: list[LoggedEvent] = []
         for event in found:
             if event.offset <= after:
@@ -157,16 +167,16 @@ class MemoryBroker(Broker):
         log = self._log
         with log.lock:
             if cursor.epoch != log.epoch:
-                return Events([], log.head, log.head, log.epoch)
+                return Events([], log.head, log.head, log.epoch, log.head)
             if cursor.offset >= log.head:
-                return Events([], cursor.offset, log.head, log.epoch)
+                return Events([], cursor.offset, log.head, log.epoch, log.head)
             first = log.newest[0].offset if log.newest else log.head + 1
             if cursor.offset >= first - 1:
                 newer = list(itertools.islice(log.newest, cursor.offset + 1 - first, None))
-                return _piece(newer, cursor.offset, log.head, log.epoch)
-            after = max([cursor.offset, *log.floors.values()])
+                return _piece(newer, cursor.offset, log.head, log.epoch)._replace(head=log.head)
+            after = max(cursor.offset, log.floor_of(log.floors))
             found = sorted(event for kept in log.channels.values() for event in _newer(kept, after))
-            return _piece(found, after, log.head, log.epoch)
+            return _piece(found, after, log.head, log.epoch)._replace(head=log.head)
 
     async def closed(self, channels: Collection[str], upto: int) -> set[str]:
         log = self._log
@@ -184,9 +194,9 @@ class MemoryBroker(Broker):
             log.newest.clear()
             for channel, kept in list(log.channels.items()):
                 is_kept = channel == REVOKED
-                oldest = time.time() - (REVOKED_SECONDS if is_kept else seconds)
+                oldest = time.monotonic() - (REVOKED_SECONDS if is_kept else seconds)
                 while kept and ((len(kept) > keep and not is_kept) or kept[0][0] < oldest):
-                    log.floors[channel] = kept.popleft()[1].offset
+                    log.raise_floor(channel, kept.popleft()[1].offset)
                     removed += 1
                 if not kept:
                     del log.channels[channel]

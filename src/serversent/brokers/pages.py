@@ -11,7 +11,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..errors import CursorExpired
 from .base import PAGE_BYTES, Events, LoggedEvent
-from .log import PAGE_EVENTS, by_channel, events_of, groups_of
+from .log import PAGE_EVENTS, by_channel, columns, events_of, groups_of
 from .session import sql
 
 __all__ = ["read_channels"]
@@ -122,4 +122,4 @@ def _fetch(connection: BaseDatabaseWrapper, offsets: list[int]) -> list[LoggedEv
     if not offsets:
         return []
     ids = ", ".join(map(str, offsets))
-    return events_of(sql(connection, f"SELECT id, channel, event, data FROM serversent_event WHERE id IN ({ids})"))
+    return events_of(sql(connection, f"SELECT {columns(connection)} FROM serversent_event AS e WHERE e.id IN ({ids})"))

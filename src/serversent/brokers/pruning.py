@@ -5,12 +5,10 @@ missed something.
 """
 
 import contextlib
-import datetime
 from collections.abc import Iterator
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.utils import timezone
 
 from ..channels import REVOKED, REVOKED_SECONDS
 from .log import by_channel, state
@@ -31,10 +29,12 @@ def prune(
     for what is old.
     """
     state(connection)  # makes the log's row, which a flush takes away: it keeps how far offsets have come
-    removed = _in_batches(connection, _OLDEST, [_before(connection, older_than)], max_batches)
+    removed = _in_batches(connection, *_oldest(connection, older_than), max_batches)
     # A revocation has to be there as long as anything that it may refuse.
-    revoked = [REVOKED, _before(connection, REVOKED_SECONDS)]
-    removed += _in_batches(connection, _OLDEST_OF.format(by_channel(connection)), revoked, max_batches)
+    revoked = [REVOKED, REVOKED_SECONDS]
+    removed += _in_batches(
+        connection, _OLDEST_OF.format(index=by_channel(connection), before=_ago(connection)), revoked, max_batches
+    )
     if keep is not None:
         for channel, last in _surplus(connection, keep):
             removed += _in_batches(connection, _UP_TO.format(by_channel(connection)), [channel, last], max_batches)
@@ -44,23 +44,57 @@ def prune(
 
 def is_needed(connection: BaseDatabaseWrapper, older_than: float, keep: int | None) -> bool:
     """Whether ``prune`` would remove anything. It asks without a write, which SQLite has only one of at a time."""
-    cutoff = _before(connection, older_than)
-    return bool(sql(connection, _OLDEST + " LIMIT 1", [cutoff]) or (keep is not None and _surplus(connection, keep)))
+    select, parameters = _oldest(connection, older_than)
+    found = sql(connection, f"SELECT 1 FROM ({select}) AS old LIMIT 1", parameters)
+    return bool(found or (keep is not None and _surplus(connection, keep)))
 
 
-def _before(connection: BaseDatabaseWrapper, seconds: float) -> Any:
-    """Return the time so long ago, as a parameter of SQL."""
-    return connection.ops.adapt_datetimefield_value(timezone.now() - datetime.timedelta(seconds=seconds))
+# The database's own clock has given the events their times. The clocks and time zones of its clients do not matter.
+_AGO = {
+    "postgresql": "clock_timestamp() - make_interval(secs => %s)",
+    "mysql": "UTC_TIMESTAMP(6) - INTERVAL %s SECOND",
+    "sqlite": "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'now', (-(%s)) || ' seconds')",
+}
+_CLOCK = {
+    "postgresql": "clock_timestamp()",
+    "mysql": "UTC_TIMESTAMP(6)",
+    "sqlite": "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'now')",
+}
+
+
+def _ago(connection: BaseDatabaseWrapper) -> str:
+    """Return the SQL of the time so many seconds ago; the seconds are a parameter."""
+    return _AGO[connection.vendor]
 
 
 _OLDEST = (
     "SELECT id, channel FROM (SELECT id, channel, logged_at FROM serversent_event "
-    f"WHERE channel <> '{REVOKED}' ORDER BY id LIMIT {BATCH}) AS o WHERE logged_at < %s"
+    f"WHERE channel <> '{REVOKED}' ORDER BY id LIMIT {BATCH}) AS o WHERE logged_at < {{before}}"
 )
 _OLDEST_OF = (
-    f"SELECT id, channel FROM serversent_event {{}} WHERE channel = %s AND logged_at < %s ORDER BY id LIMIT {BATCH}"
+    "SELECT id, channel FROM serversent_event {index} "
+    f"WHERE channel = %s AND logged_at < {{before}} ORDER BY id LIMIT {BATCH}"
 )
 _UP_TO = f"SELECT id, channel FROM serversent_event {{}} WHERE channel = %s AND id <= %s ORDER BY id LIMIT {BATCH}"
+
+# The clock was ahead once: these events seem to be from the future. They are older than every event after them.
+_IS_FRONT_IN_FUTURE = (
+    "SELECT 1 FROM (SELECT logged_at FROM serversent_event "
+    f"WHERE channel <> '{REVOKED}' ORDER BY id LIMIT {BATCH}) AS o WHERE logged_at > {{now}} LIMIT 1"
+)
+_NEWEST_OLD = f"SELECT MAX(id) FROM serversent_event WHERE channel <> '{REVOKED}' AND logged_at < {{before}}"
+_BEFORE_NEWEST_OLD = (
+    f"SELECT id, channel FROM serversent_event WHERE channel <> '{REVOKED}' AND id <= %s ORDER BY id LIMIT {BATCH}"
+)
+
+
+def _oldest(connection: BaseDatabaseWrapper, seconds: float) -> tuple[str, list[Any]]:
+    """Return a query for the oldest events that are older than so many seconds, a batch at most, and its parameters."""
+    before = _ago(connection)
+    if sql(connection, _IS_FRONT_IN_FUTURE.format(now=_CLOCK[connection.vendor]), []):
+        newest_old = sql(connection, _NEWEST_OLD.format(before=before), [seconds])[0][0]
+        return _BEFORE_NEWEST_OLD, [newest_old or 0]
+    return _OLDEST.format(before=before), [seconds]
 
 
 def _surplus(connection: BaseDatabaseWrapper, keep: int) -> list[tuple[str, int]]:
@@ -87,15 +121,15 @@ def _in_batches(connection: BaseDatabaseWrapper, select: str, parameters: list[o
 
 
 def _remove(connection: BaseDatabaseWrapper, floors: dict[str, int], offsets: list[int]) -> None:
-    now = connection.ops.adapt_datetimefield_value(timezone.now())
+    clock = _CLOCK[connection.vendor]
     ids = ", ".join(str(int(offset)) for offset in offsets)
     with _transaction(connection):
         sql(connection, f"DELETE FROM serversent_event WHERE id IN ({ids})")
-        values = ", ".join(["(%s, %s, %s)"] * len(floors))
+        values = ", ".join([f"(%s, %s, {clock})"] * len(floors))
         sql(
             connection,
             f"INSERT INTO serversent_channel (channel, floor, pruned_at) VALUES {values} {_RAISE[connection.vendor]}",
-            [value for channel, floor in floors.items() for value in (channel, floor, now)],
+            [value for entry in floors.items() for value in entry],
         )
         sql(
             connection,
@@ -114,13 +148,13 @@ _RAISE = {
 
 def _fold_old_floors(connection: BaseDatabaseWrapper) -> None:
     """Channels that were not pruned for long share one floor, so that names that are used once do not pile up."""
-    old = _before(connection, FOLD_SECONDS)
-    highest = sql(connection, "SELECT MAX(floor) FROM serversent_channel WHERE pruned_at < %s", [old])[0][0]
+    old = f"pruned_at < {_ago(connection)}"
+    highest = sql(connection, f"SELECT MAX(floor) FROM serversent_channel WHERE {old}", [FOLD_SECONDS])[0][0]
     if highest is None:
         return
     with _transaction(connection):
         sql(connection, "UPDATE serversent_log SET floor = %s WHERE id = 1 AND floor < %s", [highest, highest])
-        sql(connection, "DELETE FROM serversent_channel WHERE pruned_at < %s AND floor <= %s", [old, highest])
+        sql(connection, f"DELETE FROM serversent_channel WHERE {old} AND floor <= %s", [FOLD_SECONDS, highest])
 
 
 @contextlib.contextmanager

@@ -14,6 +14,11 @@ from ..threads import StreamThread
 
 __all__ = ["Session", "own_connection", "sql"]
 
+CONNECT_SECONDS = 10
+
+# A connection that nobody has used for so long is closed, also because its event loop may have ended without a word.
+IDLE_SECONDS = 60.0
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -21,7 +26,11 @@ T = TypeVar("T")
 def own_connection(alias: str) -> BaseDatabaseWrapper:
     """Return a new connection to the database ``alias`` that nobody else uses, closes or pools. It opens itself."""
     connection = connections[alias].copy()
-    connection.settings_dict["OPTIONS"].pop("pool", None)
+    connection.settings_dict["AUTOCOMMIT"] = True  # the project may have switched it off for its own
+    options = connection.settings_dict["OPTIONS"]
+    options.pop("pool", None)
+    if connection.vendor in ("postgresql", "mysql"):
+        options.setdefault("connect_timeout", CONNECT_SECONDS)
     connection.inc_thread_sharing()
     return connection
 
@@ -31,7 +40,7 @@ class Session:
 
     def __init__(self, alias: str) -> None:
         self._connection = own_connection(alias)
-        self._thread = StreamThread(None)
+        self._thread = StreamThread(IDLE_SECONDS, on_idle=self._close)
         self._closed = False
 
     async def run(

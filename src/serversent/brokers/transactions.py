@@ -1,17 +1,76 @@
 """Which transaction a sent event belongs to."""
 
-from django.db import DEFAULT_DB_ALIAS, connections
+import logging
+from collections.abc import Callable
 
-__all__ = ["open_transaction"]
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+__all__ = ["after_commit", "in_transaction", "open_transaction"]
+
+logger = logging.getLogger("serversent")
+
+# libpq's PQTRANS_INTRANS and PQTRANS_INERROR, and MariaDB's SERVER_STATUS_IN_TRANS.
+_POSTGRESQL_IN_TRANSACTION = (2, 3)
+_MARIADB_IN_TRANSACTION = 1
 
 
 def open_transaction() -> str | None:
     """Return the alias of a database on which this thread is in a transaction; the default one, if it is.
 
-    The block that a ``TestCase`` puts around each test is none: it never commits.
+    The block that a ``TestCase`` puts around each test does not count: it never commits.
     """
     aliases = [connection.alias for connection in connections.all(initialized_only=True)]
     for alias in sorted(aliases, key=lambda alias: alias != DEFAULT_DB_ALIAS):
-        if any(not getattr(block, "_from_testcase", False) for block in connections[alias].atomic_blocks):
+        blocks = connections[alias].atomic_blocks
+        if any(not getattr(block, "_from_testcase", False) for block in blocks):
+            return alias
+        if not blocks and _is_begun_by_hand(connections[alias]):
             return alias
     return None
+
+
+def in_transaction(connection: BaseDatabaseWrapper) -> bool:
+    """Whether a connection is in a transaction, of ``atomic`` or begun by hand."""
+    return connection.in_atomic_block or _is_begun_by_hand(connection)
+
+
+def _is_begun_by_hand(connection: BaseDatabaseWrapper) -> bool:
+    """Whether a statement opened a transaction: the first one with autocommit off, or BEGIN. No query is made."""
+    driver = connection.connection
+    if driver is None:
+        return False
+    if connection.vendor == "postgresql":
+        return driver.info.transaction_status in _POSTGRESQL_IN_TRANSACTION  # with psycopg 3 and 2
+    if connection.vendor == "sqlite":
+        return bool(driver.in_transaction)
+    status = getattr(driver, "server_status", None)  # PyMySQL tells, mysqlclient does not
+    return not connection.autocommit if status is None else bool(status & _MARIADB_IN_TRANSACTION)
+
+
+def after_commit(send: Callable[[], None], *, using: str, broker: str) -> None:
+    """Call ``send`` when the transaction on ``using`` commits; its errors are logged, for the commit is done by then.
+
+    Raises ``TransactionManagementError`` in a transaction by hand, as ``transaction.on_commit`` does: Django tells
+    nobody of its commit.
+    """
+
+    def send_or_log() -> None:
+        try:
+            send()
+        except Exception:
+            logger.exception(
+                "Events of a committed transaction on %r are lost: the broker %r, which is not part of the "
+                "transaction, did not take them",
+                using,
+                broker,
+            )
+
+    connection = connections[using]
+    if not connection.in_atomic_block:
+        raise transaction.TransactionManagementError(
+            f"send_event() cannot wait for the commit of a transaction that was begun by hand on {using!r}: Django "
+            f"tells nobody of it, and the log of the broker {broker!r} is elsewhere. Use transaction.atomic(), or send "
+            "with on_commit=False after the commit."
+        )
+    transaction.on_commit(send_or_log, using=using)
