@@ -38,7 +38,7 @@ class Served:
     """A connection, as far as it can be ended."""
 
     def __init__(self, user="5", sessions=("s",), channels=(), since=None, signed=None):
-        self.identity = Identity(user, sessions, "", time.time() if since is None else since, signed)
+        self.identity = Identity(user, sessions, "", time.monotonic() if since is None else since, signed)
         self.channels = channels
         self.ended = False
 
@@ -260,7 +260,7 @@ async def test_who_is_refused_is_known_without_a_query_for_each(connections, mon
         here = hub("default").cursor
 
         def driver(user):
-            identity = Identity(user, (), "", time.time(), Cursor(here.epoch, 0))
+            identity = Identity(user, (), "", time.monotonic(), Cursor(here.epoch, 0))
             return ChannelDriver(Subscription("c"), name="test", signed=identity)
 
         drivers = [driver("6") for _ in range(100)]
@@ -278,20 +278,20 @@ async def test_who_is_refused_is_known_without_a_query_for_each(connections, mon
 
 
 def test_the_end_of_a_session_does_not_stand_in_for_what_refuses_urls():
-    store, identity = Revocations(), Identity("5", ("s",), "", time.time(), Cursor("a", 1))
-    store.add(Revocation("5", (), "", False, 0.0), 2, "!revoked", time.time())
-    store.add(Revocation("5", (), "", False, 0.0), 3, "!ended", time.time() - 200)
+    store, identity = Revocations(), Identity("5", ("s",), "", time.monotonic(), Cursor("a", 1))
+    store.add(Revocation("5", (), "", False, 0.0), 2, "!revoked", time.monotonic())
+    store.add(Revocation("5", (), "", False, 0.0), 3, "!ended", time.monotonic() - 200)
     assert store.refuses(identity, ["c"])
     # What ends what is open refuses nothing that is signed for another session.
     other = Revocations()
-    other.add(Revocation("5", (), "", False, 0.0), 3, "!ended", time.time())
+    other.add(Revocation("5", (), "", False, 0.0), 3, "!ended", time.monotonic())
     assert not other.refuses(identity, ["c"])
 
 
 def test_old_ends_are_not_kept():
     store = Revocations()
-    assert not store.add(Revocation("5", (), "", False, 0.0), 1, "!ended", time.time() - 301)
-    assert store.add(Revocation("5", (), "", False, 0.0), 1, "!revoked", time.time() - 301)
+    assert not store.add(Revocation("5", (), "", False, 0.0), 1, "!ended", time.monotonic() - 301)
+    assert store.add(Revocation("5", (), "", False, 0.0), 1, "!revoked", time.monotonic() - 301)
 
 
 def test_nobody_is_not_everybody(django_user_model):

@@ -57,7 +57,7 @@ class Handoff:
         self._driver: Driver | None = None
         self._opening: bytes | None = None  # set once the stream is armed
         self._closed = False  # the server gave up on the request, and Django's work on it may still go on
-        self._since = time.time()
+        self._since = time.monotonic()
         self.connections = open_connections()
         self._places: list[Place] = []  # taken, to be given back
         self.identity: Identity | None = None

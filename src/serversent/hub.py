@@ -103,8 +103,16 @@ class Group:
             except (Exception, asyncio.CancelledError):  # a server's, run by hand; the others must get theirs
                 logger.exception("An event could not be handed to a stream, which ends")
                 subscriber.end()
-        if self.on_written is not None and (self.direct or self.live):  # whoever could not take it has left
-            self.on_written(joined)
+        if self.direct or self.live:  # whoever could not take it has left
+            self.tell_written(joined)
+
+    def tell_written(self, joined: bytes) -> None:
+        """Call ``on_written``, whose errors are no stream's."""
+        if self.on_written is not None:
+            try:
+                self.on_written(joined)
+            except Exception:
+                logger.exception("What was written to %s could not be handed on", ", ".join(sorted(self.channels)))
 
 
 class Hub:
@@ -122,6 +130,8 @@ class Hub:
         self._reads = self._new_reads()
         self._stopping: asyncio.TimerHandle | None = None
         self._awaited = 0  # those who wait for the start
+        self.is_behind = False  # more events follow the cursor at once
+        self._looking_ahead: asyncio.Task[None] | None = None
         self._moved: asyncio.Future[None] | None = None
         self.revocations = Revocations()
         self._heard: Cursor | None = None  # up to here all that was taken back is known to who listens
@@ -163,13 +173,14 @@ class Hub:
         try:
             head = await self._broker.head()
             recent = await self._broker.recent(head.offset, setting("REPLAY_BYTES"))
-        except Exception:
-            self._starting = None  # the next one tries again
+            self._cursor = head
+            self._ring.clear(recent.after)
+            self._hold(recent.events)
+            await self.hear(self._broker, head, recent if setting("REPLAY_BYTES") >= RECENT_BYTES else None)
+        except BaseException:
+            if self._starting is asyncio.current_task():
+                self._starting = None  # the next one tries again
             raise
-        self._cursor = head
-        self._ring.clear(recent.after)
-        self._hold(recent.events)
-        await self.hear(self._broker, head, recent if setting("REPLAY_BYTES") >= RECENT_BYTES else None)
         self._tasks = [in_no_context(self._run()), in_no_context(self._maintain())]
         self._stop_if_unused()
 
@@ -207,6 +218,7 @@ class Hub:
         self._reads.end()
         self._reads = self._new_reads()
         self._revoked = None  # what comes until it starts again is not read by anybody
+        self.is_behind = False
         self._wake_waiting()
         return tasks, broker
 
@@ -235,6 +247,11 @@ class Hub:
                 backoff = min(MAX_BACKOFF_SECONDS, backoff * 2 or 0.1)
                 logger.exception("The tail of broker %r failed; it starts again in %.1f s", self.alias, backoff)
                 await asyncio.sleep(backoff)
+            except asyncio.CancelledError:
+                if asyncio.current_task() in self._tasks:  # not by stop(): the event loop ends
+                    self._tasks = []
+                    await self._broker.aclose()
+                raise
 
     async def _maintain(self) -> None:
         while True:
@@ -299,6 +316,9 @@ class Hub:
             self._cursor = self._heard = piece.cursor
             self._heard_at = time.monotonic()
             self._push(piece.events, frames)
+        self.is_behind = piece.head > piece.upto
+        if self.is_behind and (self._looking_ahead is None or self._looking_ahead.done()):
+            self._looking_ahead = in_no_context(self._look_ahead(piece.cursor, piece.head))
         self._wake_waiting()
 
     def _begin_anew(self, piece: Events) -> None:
@@ -308,11 +328,13 @@ class Hub:
             for subscriber in list(group.subscribers):
                 subscriber.catch_up()
         self._revoked = None
+        if not piece.cursor.is_of(self._cursor):
+            self._forget_revocations()
         self._cursor = piece.cursor
         self._ring.clear(piece.after)
         self._reads = self._new_reads()
         self._hold(piece.events)
-        # Among what was left out, or not read yet, there may be some: from where it is now, and what follows goes on.
+        # Revocations may be among the skipped events. Load them in the background; the tail goes on at the new cursor.
         in_no_context(self._hear_again(self._heard, piece.cursor))
 
     def _hold(self, events: Iterable[LoggedEvent]) -> Frames:
@@ -331,11 +353,20 @@ class Hub:
                 if entry[1] is not END_FRAME:
                     group.new.append(entry[1])
         for group, closed in touched.items():
-            group.push()
+            try:
+                group.push()
+            except Exception:  # the other groups must get theirs; these read theirs again
+                logger.exception("Events could not be pushed to %s", ", ".join(sorted(group.channels)))
+                self._end_all(group)
             if closed:
                 group.is_open = False
                 for subscriber in list(group.subscribers):
                     subscriber.check_closed()
+
+    @staticmethod
+    def _end_all(group: Group) -> None:
+        for subscriber in list(group.subscribers):
+            subscriber.end()
 
     def frame(self, event: LoggedEvent) -> bytes:
         """Return an event as it is sent: ``END_FRAME`` itself where a channel was closed, nothing if it cannot be."""
@@ -343,7 +374,7 @@ class Hub:
             return END_FRAME
         try:
             return logged_frame(event.event, f"{self._cursor.epoch}-{event.offset}", event.data)
-        except InvalidEvent as error:  # it was stored by SQL
+        except (InvalidEvent, TypeError, ValueError) as error:  # it was stored by SQL
             logger.error("Event %d of channel %r was left out: %s", event.offset, event.channel, error)
             return b""
 
@@ -354,22 +385,45 @@ class Hub:
         for event in events:
             if event.channel not in CONTROL or (found := parse_revocation(event.offset, event.data)) is None:
                 continue
-            seen = time.time() if is_new else min(time.time(), found.at + SKEW_SECONDS)
+            # Only what one process compares with itself counts as a time: clocks differ, and are set.
+            age = 0.0 if is_new else max(0.0, time.time() - found.at - SKEW_SECONDS)
+            seen = time.monotonic() - age
             if self.revocations.add(found, event.offset, event.channel, seen) and self.on_revocation is not None:
-                self.on_revocation(found)
+                try:
+                    self.on_revocation(found)
+                except Exception:
+                    logger.exception("Event %d, a revocation, could not be applied", event.offset)
 
     async def hear(self, broker: Broker, head: Cursor, recent: Events | None = None) -> None:
         """Learn of what was taken back up to the head, since that was last done. Raises ``BrokerUnavailable``.
 
         Where nobody has watched since then, only what was said a moment ago matters: requests were on their way.
         """
+        if self._heard is not None and not self._heard.is_of(head):
+            self._forget_revocations()
         await self._hear(broker, self._heard, head, recent)
         self._heard, self._heard_at = head, time.monotonic()
 
+    def _forget_revocations(self) -> None:
+        """Begin anew with another log: the offsets of the revocations are not its offsets.
+
+        Once, when the other log is seen. Later there may be revocations of the new log among them.
+        """
+        self.revocations.clear()
+        self._heard = self._revoked = None
+
+    async def _look_ahead(self, after: Cursor, upto: int) -> None:
+        """Apply the revocations among the events that are still to come: they overtake a long queue."""
+        position, broker = after.offset, self._broker
+        with contextlib.suppress(BrokerUnavailable, CursorExpired):  # they come with the queue in any case
+            while position < upto:
+                piece = await broker.read(CONTROL, position, upto)
+                if self._cursor.epoch != after.epoch:
+                    return
+                self.revoke(piece.events, is_new=True)
+                position = piece.upto
+
     async def _hear(self, broker: Broker, after: Cursor | None, head: Cursor, recent: Events | None) -> None:
-        if after is not None and not after.is_of(head):
-            self.revocations.clear()  # their offsets are another log's
-            after = None
         if after is None or self.watched_since is None or self.watched_since > self._heard_at:
             recent = recent or await broker.recent(head.offset, RECENT_BYTES)
             self.revoke(recent.events, is_new=False)
@@ -416,6 +470,17 @@ class Hub:
 
     # What was before.
 
+    async def newest(self) -> Cursor:
+        """Return the cursor of the newest event, where a stream begins that wants no older ones.
+
+        It is the hub's own, unless the hub has a queue of events before it.
+        """
+        if self.is_behind:
+            head = await self.head()
+            if head.epoch == self._cursor.epoch and head.offset > self._cursor.offset:
+                return head
+        return self._cursor
+
     def _new_reads(self) -> Reads:
         return Reads(self._broker, lambda page: [(event.offset, self.frame(event)) for event in page.events])
 
@@ -460,6 +525,11 @@ class Hub:
         size = sum(len(frame) for _, frame in frames)
         return frames, frames[-1][0] if size >= CHUNK_BYTES else self._cursor.offset
 
+    def abandon(self) -> None:
+        """Give back what this hub opened. Its event loop was closed, and runs nothing any more."""
+        self._tasks = []
+        self._broker.abandon()
+
 
 _closing: set[asyncio.Task[None]] = set()
 _hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Hub]] = weakref.WeakKeyDictionary()
@@ -473,7 +543,12 @@ async def stop_hubs() -> None:
 
 def hub(alias: str) -> Hub:
     """Return the running event loop's hub of a broker. Raises ``UnknownBroker``."""
-    hubs = _hubs.setdefault(asyncio.get_running_loop(), {})
+    loop = asyncio.get_running_loop()
+    if loop not in _hubs:
+        for ended in [each for each in _hubs if each.is_closed()]:
+            for left in _hubs.pop(ended).values():
+                left.abandon()
+    hubs = _hubs.setdefault(loop, {})
     if alias not in hubs:
         hubs[alias] = Hub(alias)
     return hubs[alias]

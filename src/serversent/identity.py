@@ -32,7 +32,7 @@ _SESSION_KEY = "_serversent"
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who listens. ``user``: the primary key, or nothing. ``since``: when the request came, as ``time.time()`` counts.
+    """Who listens. ``user``: the primary key, or nothing. ``since``: when the request came, of ``time.monotonic()``.
 
     ``address`` is empty unless something is limited by it. ``signed``: where the log stood when
     the stream's URL was signed, if it was.

@@ -73,9 +73,9 @@ class Revocations:
         self._latest: dict[_Key, _Latest] = {}
 
     def add(self, revocation: Revocation, offset: int, control: str, seen: float) -> bool:
-        """Note one, ``seen`` at a time, in seconds. Says whether it is new, and may still matter."""
+        """Note one, seen at a time of ``time.monotonic()``. Says whether it is new, and may still matter."""
         forget_at = seen + (REVOKED_SECONDS if control == REVOKED else ENDED_SECONDS)
-        if forget_at < time.time():
+        if forget_at < time.monotonic():
             return False
         entry = _Latest(offset, seen, revocation.is_over, forget_at)
         keys = [(control, revocation.user, session, revocation.channel) for session in revocation.sessions or ("",)]
@@ -109,7 +109,7 @@ class Revocations:
 
     def forget(self) -> None:
         """Drop what cannot matter any more."""
-        now = time.time()
+        now = time.monotonic()
         self._latest = {key: entry for key, entry in self._latest.items() if entry.forget_at > now}
 
     def clear(self) -> None:

@@ -103,7 +103,7 @@ def read_signed(request: HttpRequest) -> Signed:
         raise StreamRefused(403, "This address has expired. Reload the page that it is from.")
     if not _is_for(request, found["user"], found["sessions"]):
         raise StreamRefused(403, "This address is for another session. Reload the page that it is from.")
-    now = identity_of(request, time.time())
+    now = identity_of(request, time.monotonic())
     identity = Identity(
         user=found["user"] or now.user,
         sessions=tuple({*found["sessions"], *now.sessions}),

@@ -40,16 +40,26 @@ class StreamThread:
     """Runs the sync calls of one stream, one at a time, on a thread that is there only while there is work.
 
     After ``idle_seconds`` without a call the thread closes its database connections and ends, unless a transaction
-    is open; the next call starts another. ``None``: the thread stays until ``shutdown()``.
+    is open; the next call starts another. ``None``: the thread stays until ``shutdown()``. Each thread calls
+    ``prepare`` before anything else, and ``on_idle`` when it ends for want of work; ``on_end`` is called once.
 
     It is what ``loop.run_in_executor`` and asgiref ask of an ``Executor``; that class would cost each open stream
     a dict. Nor is anything made before the first call: most streams never make one.
     """
 
-    __slots__ = ("_calls", "_closed", "_idle_seconds", "_on_end", "_running", "ended_idle")
+    __slots__ = ("_calls", "_closed", "_idle_seconds", "_on_end", "_on_idle", "_prepare", "_running", "ended_idle")
 
-    def __init__(self, idle_seconds: float | None = IDLE_SECONDS, *, on_end: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        idle_seconds: float | None = IDLE_SECONDS,
+        *,
+        prepare: Callable[[], object] | None = None,
+        on_idle: Callable[[], None] | None = None,
+        on_end: Callable[[], None] | None = None,
+    ) -> None:
         self._idle_seconds = idle_seconds
+        self._prepare = prepare
+        self._on_idle = on_idle
         self._on_end = on_end
         self._calls: queue.SimpleQueue[_Call | None] | None = None
         self._running = False
@@ -96,11 +106,15 @@ class StreamThread:
             self._on_end()
 
     def _work(self, calls: "queue.SimpleQueue[_Call | None]") -> None:
+        is_prepared = self._prepare is None
         while (call := self._next_call(calls)) is not None:
             future, fn = call
             if not future.set_running_or_notify_cancel():
                 continue
             try:
+                if not is_prepared and self._prepare is not None:
+                    self._prepare()  # its error is the call's: nothing runs on a connection that is not prepared
+                    is_prepared = True
                 future.set_result(fn())
             except BaseException as error:
                 future.set_exception(error)
@@ -120,6 +134,8 @@ class StreamThread:
             except queue.Empty:
                 if _in_transaction():
                     continue
+            if self._on_idle is not None:
+                self._on_idle()
             with _lock:
                 if calls.empty():
                     self._running = False
