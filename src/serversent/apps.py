@@ -7,7 +7,8 @@ from django.core.checks import Tags, register
 from django.db import connections, router
 from django.db.models.signals import post_migrate
 
-from . import signals
+from . import live_servers, signals
+from .brokers import memory
 from .brokers.procedures import install_missing
 from .checks import TAG, check_brokers, check_databases, check_deployment, check_settings
 
@@ -21,6 +22,7 @@ class ServerSentConfig(AppConfig):
 
     def ready(self) -> None:
         signals.connect()
+        live_servers.connect()
         post_migrate.connect(_migrated, sender=self)
         register(check_settings, TAG)
         register(check_brokers, TAG)
@@ -29,6 +31,10 @@ class ServerSentConfig(AppConfig):
 
 
 def _migrated(sender: Any, using: str, **kwargs: Any) -> None:
-    """Test databases may be made without migrations (``--nomigrations``, ``TEST: {"MIGRATE": False}``)."""
-    if router.allow_migrate(using, "serversent"):
-        install_missing(connections[using])
+    connection: Any = connections[using]
+    if "plan" in kwargs:
+        # Test databases may be made without migrations (--nomigrations, TEST: {"MIGRATE": False}).
+        if router.allow_migrate(using, "serversent"):
+            install_missing(connection)
+    elif connection.vendor == "sqlite" and connection.is_in_memory_db():
+        memory.clear()  # a flush, after a TransactionTestCase: what stands in for its log begins anew as well

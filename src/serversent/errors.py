@@ -6,6 +6,7 @@ ServerSentError
  +-- InvalidSubscription (also ValueError)   a subscription that cannot be served
  |    +-- TooManyChannels                of more channels than the settings allow
  +-- StreamRefused                       a stream that may not be opened now: a limit, or a grant that was taken back
+ +-- InvalidSetup (also TypeError)       what PREPARE_CONNECTIONS returned is no function
  +-- UnknownBroker                       an alias that SERVERSENT["BROKERS"] does not have
  +-- BrokerUnavailable                   the broker's database or server cannot be used now
  +-- CursorExpired                       events after a cursor were pruned
@@ -23,6 +24,7 @@ __all__ = [
     "EventTooLarge",
     "InvalidChannel",
     "InvalidEvent",
+    "InvalidSetup",
     "InvalidSubscription",
     "ServerSentError",
     "StreamRefused",
@@ -79,6 +81,16 @@ class StreamRefused(ServerSentError):
         self.status = status
 
 
+class InvalidSetup(ServerSentError, TypeError):
+    """What the function that ``SERVERSENT["PREPARE_CONNECTIONS"]`` names has returned cannot be called."""
+
+    def __init__(self, path: str, returned: object) -> None:
+        super().__init__(
+            f'SERVERSENT["PREPARE_CONNECTIONS"]: {path} returned {returned!r:.100}; it takes the request, and returns '
+            "a function without arguments that prepares the connections of a thread, or None"
+        )
+
+
 class UnknownBroker(ServerSentError):
     """``alias`` is not among the brokers of the settings."""
 
@@ -125,13 +137,23 @@ class TooManySyncStreams(ServerSentError):
         self.limit = limit
 
 
+_UNDER_WSGI = (
+    "and this is a WSGI server, which has no event loop to run it. Serve the project with an ASGI server (daphne, "
+    "uvicorn) and serversent.asgi.get_asgi_application(), or write the stream as a sync generator."
+)
+_IN_TEST = """which django.test.Client cannot read. In a test, write
+
+    from serversent.testing import open_stream
+
+    with open_stream(self.client, url) as stream:
+        event = stream.next()
+"""
+
+
 class AsyncStreamUnderWSGI(ServerSentError):
     """An async generator stream was asked for on a WSGI server. ``view`` names it."""
 
-    def __init__(self, view: str) -> None:
-        super().__init__(
-            f"{view} is an async generator stream, and this is a WSGI server, which has no event loop to run it. "
-            "Serve the project with an ASGI server (daphne, uvicorn) and serversent.asgi.get_asgi_application(), "
-            "or write the stream as a sync generator."
-        )
+    def __init__(self, view: str, *, in_test: bool = False) -> None:
+        problem = _IN_TEST if in_test else _UNDER_WSGI
+        super().__init__(f"{view} is an async generator stream, {problem}")
         self.view = view

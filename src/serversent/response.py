@@ -4,6 +4,8 @@
 """
 
 import asyncio
+import contextlib
+import contextvars
 import functools
 import logging
 import random
@@ -22,6 +24,7 @@ from .event import END_FRAME, encode, encode_text
 from .hub import stop_hubs
 from .identity import Identity
 from .jsontext import to_text
+from .live_servers import served_by_thread
 from .subscribe import ChannelDriver
 from .subscription import Subscription
 from .threads import ThreadedIterator
@@ -79,6 +82,7 @@ class EventStreamResponse(StreamingHttpResponse):
         signed: Identity | None = None,
         on_written: Callable[[bytes], None] | None = None,
         hold_connection: bool = False,
+        prepare: Callable[[], object] | None = None,
         wsgi: bool = False,
         polled: bool = False,
     ) -> None:
@@ -89,12 +93,17 @@ class EventStreamResponse(StreamingHttpResponse):
         self._begins_at = begins_at
         self._signed = signed
         self._on_written = on_written
+        self._prepare = prepare
+        # The view's: an initial state is asked for later, when middleware may have left what it put there.
+        has_initial = isinstance(source, Subscription) and source.initial is not None
+        self._context = contextvars.copy_context() if has_initial else None
+        self._is_handed_off = False
         self._driver: StreamDriver | ChannelDriver | None = None
         self._detached = False
         self._polled = polled  # a server that cannot hold streams: what is new is sent, and that is all
         self.is_kept = False  # a hand-off closes the stream should this response get lost on its way
         ours = isinstance(source, Subscription) or hasattr(source, "__aiter__")
-        self._values: Any = source if ours else ThreadedIterator(iter(source))
+        self._values: Any = source if ours else ThreadedIterator(iter(source), prepare=prepare)
         super().__init__(self._sync_frames() if wsgi else self._frames(), content_type=CONTENT_TYPE)
         self._own_body: Any = self._iterator
         self._resource_closers.append(self.close_stream)  # type: ignore[attr-defined]
@@ -124,11 +133,17 @@ class EventStreamResponse(StreamingHttpResponse):
                 begins_at=self._begins_at,
                 signed=self._signed,
                 on_written=self._on_written,
+                prepare=self._prepare,
+                context=self._context,
             )
         if self._driver is None:
             encode = functools.partial(_encode_yielded, self._name)
             self._driver = StreamDriver(
-                aiter(self._values), name=self._name, encode=encode, hold_connection=self._hold_connection
+                aiter(self._values),
+                name=self._name,
+                encode=encode,
+                hold_connection=self._hold_connection,
+                prepare=self._prepare,
             )
         return self._driver
 
@@ -143,6 +158,13 @@ class EventStreamResponse(StreamingHttpResponse):
         self._detached = True
         self._iterator = self._own_body = None  # a cycle: they refer to the response
         return driver
+
+    def detach_wrapped(self) -> AsyncGenerator[Any]:
+        """Take out what a middleware has put around the stream, with the stream in it: an iterator of bytes."""
+        body, ours = self._iterator, self._own_body
+        self._detached = self._is_handed_off = True
+        self._iterator = self._own_body = None
+        return _closing_both(body, ours)
 
     def close_stream(self) -> None:
         """Close the stream if nobody serves it. May be called from any thread."""
@@ -168,7 +190,8 @@ class EventStreamResponse(StreamingHttpResponse):
 
     async def _frames(self) -> AsyncGenerator[bytes]:
         """The stream as plain Django serves it: what the driver writes, and heartbeats in between."""
-        _log_plain_serving_once()
+        if not self._is_handed_off:
+            _log_plain_serving_once()
         slot: asyncio.Queue[bytes] = asyncio.Queue(maxsize=1)
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         driver = self.driver
@@ -215,31 +238,63 @@ class EventStreamResponse(StreamingHttpResponse):
 
     def _threaded_frames(self, values: ThreadedIterator) -> Iterator[bytes]:
         try:
-            yield self._opening
-            while True:
-                try:
-                    there, value = values.next_within(setting("HEARTBEAT_SECONDS"))
-                except StopIteration:
-                    break
-                yield _encode_yielded(self._name, value) if there else HEARTBEAT_FRAME
-            yield END_FRAME
+            with served_by_thread(values.interrupt):
+                yield self._opening
+                while True:
+                    try:
+                        there, value = values.next_within(setting("HEARTBEAT_SECONDS"))
+                    except StopIteration:
+                        break
+                    yield _encode_yielded(self._name, value) if there else HEARTBEAT_FRAME
+                yield END_FRAME
         finally:
             values.close()
+
+
+async def _closing_both(body: Any, ours: AsyncGenerator[bytes]) -> AsyncGenerator[Any]:
+    """Yield what a wrapper of ours yields; close it, and then what is in it, which a wrapper that is closed leaves."""
+    try:
+        if hasattr(body, "__aiter__"):
+            async for chunk in body:
+                yield chunk
+        else:
+            for chunk in body:
+                yield chunk
+    finally:
+        if hasattr(body, "aclose"):
+            await body.aclose()
+        await ours.aclose()
 
 
 def _in_own_loop(frames: AsyncGenerator[bytes]) -> Iterator[bytes]:
     """Run an async generator in the thread that asks. The loop turns only while the thread waits for a frame."""
     with asyncio.Runner() as runner:
         loop = runner.get_loop()
+        ending = loop.create_future()
+
+        def end() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(ending.cancel)
+
         try:
-            while True:
-                try:
-                    yield loop.run_until_complete(anext(frames))
-                except StopAsyncIteration:
-                    return
+            with served_by_thread(end):
+                while (frame := loop.run_until_complete(_next_unless(ending, frames))) is not None:
+                    yield frame
         finally:
             loop.run_until_complete(frames.aclose())
             loop.run_until_complete(stop_hubs())
+
+
+async def _next_unless(ending: asyncio.Future[None], frames: AsyncGenerator[bytes]) -> bytes | None:
+    """Return the next frame; ``None`` if there is none, or the server ends."""
+    step: asyncio.Future[bytes | None] = asyncio.ensure_future(anext(frames, None))
+    either: set[asyncio.Future[Any]] = {step, ending}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    if step.done():
+        return step.result()
+    step.cancel()
+    await asyncio.wait({step})
+    return None
 
 
 @functools.cache

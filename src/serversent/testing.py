@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import queue
 import threading
+import time
 import urllib.parse
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -27,7 +28,7 @@ from .cursors import Cursor
 from .errors import BrokerUnavailable
 from .event import EventParser, ReceivedEvent
 from .hub import stop_hubs
-from .threads import stand_in
+from .threads import stand_in, wait_closed
 
 __all__ = ["Stream", "captured_events", "open_stream"]
 
@@ -76,13 +77,14 @@ class Stream:
         self._thread: _LoopThread | None = None
         self._executor: Any = None
         self._settings: Any = None
+        self._kept_open: list[Any] = []
 
     # Async.
 
     async def __aenter__(self) -> "Stream":
         # The thread in which Django's async tests run sync code, where their transaction is.
         self._executor = getattr(AsyncToSync.executors, "current", None)
-        await sync_to_async(self._use_memory)()
+        await sync_to_async(self._prepare)()
         try:
             await self._open()
         except BaseException:
@@ -93,6 +95,8 @@ class Stream:
     async def __aexit__(self, *error: object) -> None:
         await self._close()
         self._restore()
+        if self._executor is None:  # pytest's: sync code runs in a thread whose connections nobody else would close
+            await sync_to_async(_close_unused)()
 
     async def _open(self) -> None:
         self._changed = asyncio.Condition()
@@ -116,6 +120,7 @@ class Stream:
         for task in running:
             task.cancel()
         await stop_hubs()
+        await _connections_closed()  # a test database with connections cannot be destroyed
         if not running and not self._task.cancelled() and (error := self._task.exception()):
             raise error
 
@@ -188,7 +193,7 @@ class Stream:
     # Sync: the event loop has a thread, and this one runs the sync code of views, on the test's connections.
 
     def __enter__(self) -> "Stream":
-        self._use_memory()
+        self._prepare()
         self._thread = self._executor = _LoopThread()
         try:
             self._thread.run(self._open())
@@ -206,6 +211,10 @@ class Stream:
             self._restore()
 
     # What was sent in a TestCase is never committed, so there the memory broker stands in.
+
+    def _prepare(self) -> None:
+        self._kept_open = _keep_open()
+        self._use_memory()
 
     def _use_memory(self) -> None:
         owner = _testcase_block() or _flushed_epoch()
@@ -227,6 +236,8 @@ class Stream:
         if self._settings is not None:
             self._settings.disable()
             self._settings = None
+        kept, self._kept_open = self._kept_open, []
+        _let_close(kept)
 
 
 def open_stream(client_or_app: Any, url: str, *, headers: dict[str, str] | None = None, cursor: str = "") -> Stream:
@@ -323,6 +334,45 @@ def _cursor_of(alias: str) -> Cursor | None:
     return None
 
 
+# Django closes connections at the start and the end of each request, also those of a TestCase, whose transaction is
+# lost then. Its test client takes that receiver off the signals meanwhile. That would count for all threads, and a
+# stream takes long; so the connections of the test are kept from being closed.
+
+_keepers: dict[Any, int] = {}
+
+
+def _keep_open() -> list[Any]:
+    """Let no request close the connections of this thread, the test's, until ``_let_close``."""
+    kept = list(connections.all(initialized_only=True))
+    for connection in kept:
+        _keepers[connection] = _keepers.get(connection, 0) + 1
+        connection.close_if_unusable_or_obsolete = _close_nothing  # type: ignore[method-assign]
+    return kept
+
+
+def _let_close(kept: list[Any]) -> None:
+    for connection in kept:
+        _keepers[connection] -= 1
+        if not _keepers[connection]:
+            del _keepers[connection], connection.close_if_unusable_or_obsolete
+
+
+def _close_nothing() -> None:
+    pass
+
+
+def _close_unused() -> None:
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close()
+
+
+async def _connections_closed() -> None:
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while not wait_closed(0) and time.monotonic() < deadline:  # noqa: ASYNC110 - it has a deadline
+        await asyncio.sleep(0.005)
+
+
 def _waiting_for_commit() -> int:
     if _testcase_block() is None:
         return 0
@@ -342,6 +392,8 @@ class _LoopThread:
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
 
         def call() -> None:
+            if not future.set_running_or_notify_cancel():
+                return  # a stream that was closed meanwhile
             try:
                 future.set_result(fn(*args, **kwargs))
             except BaseException as error:

@@ -9,18 +9,29 @@ import contextvars
 import functools
 import logging
 import queue
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
+from asgiref import sync
 from django.db import connections
 
 from .conf import setting
 from .errors import TooManySyncStreams
 
-__all__ = ["StreamThread", "ThreadedIterator", "stand_in"]
+__all__ = [
+    "StreamThread",
+    "ThreadedIterator",
+    "adopt_locals",
+    "live_servers",
+    "shared_connections",
+    "stand_in",
+    "wait_closed",
+]
 
 logger = logging.getLogger("serversent")
 
@@ -30,6 +41,18 @@ IDLE_SECONDS = 0.3
 stand_in: contextvars.ContextVar[Any] = contextvars.ContextVar("serversent.stand_in", default=None)
 
 _Call = tuple[Future[Any], Callable[[], Any]]
+
+
+def adopt_locals() -> None:
+    """Make the asgiref Locals of the current context the current thread's: language, time zone, URLconf, script prefix.
+
+    asgiref hides them from a thread that merely inherits a context. It has this function for its own changes of
+    threads.
+    """
+    restore: Callable[[contextvars.Context], None] | None = getattr(sync, "_restore_context", None)
+    if restore is not None:
+        restore(contextvars.copy_context())
+
 
 # One for all: it is held for a few instructions, and a lock each would be 56 bytes for each open stream. Reentrant,
 # because the garbage collector may close a lost stream in the midst of these instructions.
@@ -83,7 +106,8 @@ class StreamThread:
     def _start(self, calls: "queue.SimpleQueue[_Call | None]") -> None:
         # Outside the lock: start() waits for the thread, in which the garbage collector may want the lock.
         try:
-            threading.Thread(target=self._work, args=(calls,), name="serversent-stream", daemon=True).start()
+            arguments = calls, shared_connections()
+            threading.Thread(target=self._work, args=arguments, name="serversent-stream", daemon=True).start()
         except RuntimeError:  # the system has no more threads, or the interpreter is shutting down
             with _lock:
                 self._running = False
@@ -92,6 +116,10 @@ class StreamThread:
     @property
     def is_running(self) -> bool:
         return self._running
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
 
     def shutdown(self) -> None:
         """Let the thread end after the calls it has. Never waits: what runs may sleep for long."""
@@ -105,7 +133,12 @@ class StreamThread:
         if not running and self._on_end is not None:
             self._on_end()
 
-    def _work(self, calls: "queue.SimpleQueue[_Call | None]") -> None:
+    def _work(self, calls: "queue.SimpleQueue[_Call | None]", shared: dict[str, Any]) -> None:
+        ident = threading.get_ident()
+        _working[ident] = self
+        for alias, connection in shared.items():
+            connections[alias] = connection
+        del shared
         is_prepared = self._prepare is None
         while (call := self._next_call(calls)) is not None:
             future, fn = call
@@ -124,6 +157,7 @@ class StreamThread:
             connections.close_all()
         except Exception:
             logger.exception("A stream's database connection could not be closed")
+        del _working[ident]
         if self._closed and self._on_end is not None:
             self._on_end()
 
@@ -141,6 +175,35 @@ class StreamThread:
                     self._running = False
                     self.ended_idle = True
                     return None
+
+
+_working: dict[int, StreamThread] = {}  # by the thread's ident
+
+
+def wait_closed(seconds: float) -> bool:
+    """Wait until the threads of streams that are over have closed their connections; say whether they have."""
+    deadline = time.monotonic() + seconds
+    while any(thread.is_closed for thread in list(_working.values())):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+def live_servers() -> list[Any]:
+    """Return the threads of a test's live servers."""
+    testcases = sys.modules.get("django.test.testcases")
+    if testcases is None:  # no test
+        return []
+    return [thread for thread in threading.enumerate() if isinstance(thread, testcases.LiveServerThread)]
+
+
+def shared_connections() -> dict[str, Any]:
+    """Return the connections that a test shares with its live server: to SQLite in memory, where others are locked out.
+
+    They are not in ``connections``: within an event loop that is another namespace.
+    """
+    return {alias: each for server in live_servers() for alias, each in (server.connections_override or {}).items()}
 
 
 def _in_transaction() -> bool:
@@ -181,13 +244,16 @@ class ThreadedIterator:
     ``next_within``.
     """
 
-    def __init__(self, iterator: Iterator[Any]) -> None:
+    def __init__(self, iterator: Iterator[Any], *, prepare: Callable[[], object] | None = None) -> None:
         _sync_streams.enter()
-        self._thread = StreamThread(None, on_end=_sync_streams.leave)
+        self._thread = StreamThread(None, prepare=prepare, on_end=_sync_streams.leave)
+        self._stand_in = stand_in.get()
         self._context = contextvars.copy_context()
+        self._is_begun = False
         self._iterator = iterator
         self._closers: tuple[Callable[[], Any], ...] = (iterator.close,) if hasattr(iterator, "close") else ()
         self._step: Future[Any] | None = None
+        self._interrupted: Future[None] | None = None
         self._closed = False
 
     def start(self, seconds: float) -> None:
@@ -206,16 +272,24 @@ class ThreadedIterator:
         """Return ``(True, value)``, or ``(False, None)`` if there is none yet. Raises ``StopIteration`` at the end."""
         if self._step is None:
             self._step = self._submit()
-        try:
-            value = self._step.result(timeout=seconds)
-        except FutureTimeoutError:
-            if not self._step.done():
-                return False, None
-            value = self._step.result()  # it came meanwhile, or the error is the iterator's own
+        if self._interrupted is None:
+            self._interrupted = Future()
+        wait({self._step, self._interrupted}, timeout=seconds, return_when=FIRST_COMPLETED)
+        if self._interrupted.done():
+            raise StopIteration
+        if not self._step.done():
+            return False, None
+        value = self._step.result()
         self._step = None
         if value is _END:
             raise StopIteration
         return True, value
+
+    def interrupt(self) -> None:
+        """Let ``next_within``, which another thread calls, end as if there were no more values."""
+        if self._interrupted is not None:
+            with contextlib.suppress(InvalidStateError):
+                self._interrupted.set_result(None)
 
     def __aiter__(self) -> "ThreadedIterator":
         return self
@@ -239,8 +313,9 @@ class ThreadedIterator:
         if self._closed:
             return
         self._closed = True
+        thread = self._thread if self._stand_in is None else self._stand_in
         with contextlib.suppress(RuntimeError):  # the system has no more threads: then its place is free at least
-            self._thread.submit(self._context.run, self._close)
+            thread.submit(self._context.run, self._close)
         self._thread.shutdown()
 
     def __del__(self) -> None:
@@ -254,7 +329,17 @@ class ThreadedIterator:
             self._thread.shutdown()
 
     def _submit(self) -> Future[Any]:
-        return self._thread.submit(self._context.run, next, self._iterator, _END)
+        if self._stand_in is None:
+            return self._thread.submit(self._context.run, self._next)
+        if asyncio._get_running_loop() is not None:
+            return self._stand_in.submit(self._context.run, self._next)  # type: ignore[no-any-return]
+        return _run_here(self._context.run, self._next)  # this is the thread that stands in
+
+    def _next(self) -> Any:
+        if not self._is_begun:
+            self._is_begun = True
+            adopt_locals()
+        return next(self._iterator, _END)
 
     def _close(self) -> None:
         for close in self._closers:
@@ -262,3 +347,12 @@ class ThreadedIterator:
                 close()
             except Exception:
                 logger.exception("A stream's generator failed while it was closed")
+
+
+def _run_here(call: Callable[..., Any], *args: Any) -> Future[Any]:
+    future: Future[Any] = Future()
+    try:
+        future.set_result(call(*args))
+    except BaseException as error:
+        future.set_exception(error)
+    return future

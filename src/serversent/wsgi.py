@@ -23,7 +23,11 @@ class _View(Protocol):
 def check_wsgi(request: HttpRequest, view: _View) -> None:
     """Refuse what cannot work; say once what works, but not well."""
     if not is_runserver(request) and view.is_async:
-        raise AsyncStreamUnderWSGI(view.name)
+        raise AsyncStreamUnderWSGI(view.name, in_test=_is_test_client(request))
+
+
+def _is_test_client(request: HttpRequest) -> bool:
+    return hasattr(request, "_dont_enforce_csrf_checks")  # django.test.Client sets it
 
 
 def is_runserver(request: HttpRequest) -> bool:

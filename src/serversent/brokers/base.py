@@ -127,6 +127,11 @@ class Broker(ABC):
     def stats(self) -> dict[str, Any]:
         """Return figures about the log."""
 
+    @property
+    def stand_in(self) -> "Broker | None":
+        """Return the broker that takes this one's place where it cannot work."""
+        return None
+
     def check(self) -> list[CheckMessage]:
         """Return what is wrong with the configuration, as Django's system checks."""
         return []
@@ -151,6 +156,11 @@ class Broker(ABC):
 
 def new_broker(alias: str) -> Broker:
     """Make an instance of the broker that the settings call ``alias``. Raises ``UnknownBroker``."""
+    made = _make_broker(alias)
+    return made.stand_in or made
+
+
+def _make_broker(alias: str) -> Broker:
     configured = broker_settings()
     if alias not in configured:
         raise UnknownBroker(alias, configured)
@@ -159,10 +169,15 @@ def new_broker(alias: str) -> Broker:
     return made
 
 
-@functools.cache
 def broker(alias: str = "default") -> Broker:
     """Return the process's broker ``alias``, for publishing."""
-    return new_broker(alias)
+    found = _broker(alias)
+    return found.stand_in or found
+
+
+@functools.cache
+def _broker(alias: str) -> Broker:
+    return _make_broker(alias)
 
 
 @contextlib.contextmanager
@@ -178,7 +193,7 @@ def override_broker(alias: str, append: Callable[..., None]) -> Iterator[None]:
 
 def _forget(*, setting: str, **kwargs: Any) -> None:
     if setting == "SERVERSENT":
-        broker.cache_clear()
+        _broker.cache_clear()
 
 
 setting_changed.connect(_forget)

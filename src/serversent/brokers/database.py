@@ -6,6 +6,7 @@ its offset after the commit (``numbering``). On SQLite, which has one writer at 
 
 import asyncio
 import contextlib
+import functools
 import logging
 import sys
 import time
@@ -27,8 +28,10 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..cursors import Cursor
 from ..errors import BrokerUnavailable
+from ..threads import shared_connections
 from . import log
 from .base import Broker, Events, OutgoingEvent
+from .memory import MemoryBroker
 from .numbering import Unnumbered, can_number, number, number_all, pending, send_at_once
 from .pages import read_channels
 from .pruning import is_needed, prune
@@ -77,6 +80,21 @@ class DatabaseBroker(Broker):
         self._readers: asyncio.LifoQueue[Session] | None = None
         self._sessions: list[Session] = []
         self._prune_at = time.monotonic() + PUBLISHER_PRUNE_SECONDS
+
+    @property
+    def stand_in(self) -> Broker | None:
+        """A test and its live server share the one connection to SQLite in memory. Any other would be locked out."""
+        if self.database not in connections:
+            return None
+        connection: Any = connections[self.database]
+        if connection.vendor != "sqlite" or not connection.is_in_memory_db():
+            return None
+        return self._in_memory if self.database in shared_connections() else None
+
+    @functools.cached_property
+    def _in_memory(self) -> Broker:
+        options = {name: self.options[name] for name in ("retention_seconds", "keep") if self.options.get(name)}
+        return MemoryBroker(self.alias, options)
 
     # Publishing: in the caller's thread, on the caller's connection.
 

@@ -25,6 +25,9 @@ ECHO_SECONDS = 2.0
 # With LISTEN the poll is a net: for what was inserted by plain SQL, or by a process that was killed before it numbered.
 LISTEN_POLL_SECONDS = 1.0
 
+# How soon a tail that ends closes its connection: a test database cannot be destroyed before.
+LISTEN_SLICE_SECONDS = 0.1
+
 logger = logging.getLogger("serversent")
 
 _wakeups: weakref.WeakSet["Wakeup"] = weakref.WeakSet()
@@ -108,7 +111,11 @@ class Wakeup:
         if connection.vendor == "sqlite":
             return self._wait_for_version(connection)
         if not self._is_deaf and self._listening is not None and self._listening is connection.connection:
-            return self._hears(connection, LISTEN_POLL_SECONDS)
+            until = time.monotonic() + LISTEN_POLL_SECONDS
+            while time.monotonic() < until:
+                if self._hears(connection, LISTEN_SLICE_SECONDS) or self.event.is_set():  # it is set when the tail ends
+                    return True
+            return False
         return self.event.wait(POSTGRESQL_POLL_SECONDS if connection.vendor == "postgresql" else MARIADB_POLL_SECONDS)
 
     def _wait_for_version(self, connection: BaseDatabaseWrapper) -> bool:
