@@ -8,19 +8,21 @@ import contextvars
 import functools
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import django
+from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler as DjangoASGIHandler
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 from .byhand import in_context
 from .connection import opening_frame
-from .driver import Driver, StreamDriver
+from .driver import HEARTBEAT_FRAME, Driver, StreamDriver
 from .errors import BrokerUnavailable, StreamRefused, TooManySyncStreams
-from .handoff import Handoff, handoff_of, keep_body
-from .request import last_event_id
+from .handoff import Handoff, handoff_of
+from .printable import printable
+from .request import connection_setup, last_event_id
 from .response import EventStreamResponse, refusal, set_stream_headers, too_many_streams, unavailable
 from .servers import Message, Send
 from .subscribe import ChannelDriver
@@ -72,9 +74,17 @@ class ASGIHandler(DjangoASGIHandler):
 
     async def run_get_response(self, request: HttpRequest) -> Any:
         response: Any = await super().run_get_response(request)
+        _end_streams_of_old_session(request)
         if _is_stream(response):
             response._serversent_request = request
         return response
+
+    async def read_body(self, receive: Callable[[], Awaitable[Message]]) -> Any:
+        body = await super().read_body(receive)
+        handoff = getattr(receive, "__self__", None)
+        if isinstance(handoff, Handoff):
+            handoff.keep_body(body)
+        return body
 
     async def send_response(self, response: Any, send: Send) -> None:
         request = response.__dict__.pop("_serversent_request", None)
@@ -86,49 +96,95 @@ class ASGIHandler(DjangoASGIHandler):
         elif stream is None:
             await super().send_response(response, send)
         else:
-            driver, opening = stream
-            handoff = handoff_of(request)
-            assert handoff is not None
-            handoff.take(driver)
-            try:
-                signed = driver.signed if isinstance(driver, ChannelDriver) else None
-                handoff.take_place(request, signed)
-                if isinstance(driver, ChannelDriver):
-                    await driver.begin(last_event_id(request))
-            except BrokerUnavailable as error:
-                await super().send_response(_instead_of(response, unavailable(error)), send)
-                return
-            except StreamRefused as error:
-                await super().send_response(_instead_of(response, refusal(error)), send)
-                return
-            headers = _headers(response)
-            try:
-                await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
-            except Exception as error:
-                # Most often a client that has left. A traceback would be noise, for it the server's word is enough.
-                logger.warning("The server did not take the headers of a stream at %s: %s", request.path, error)
-            else:
-                handoff.arm(opening)
+            await self._hand_off(request, response, stream, send)
+
+    async def _hand_off(self, request: HttpRequest, response: Any, stream: "_Stream", send: Send) -> None:
+        handoff = handoff_of(request)
+        assert handoff is not None
+        handoff.take(stream.driver)
+        try:
+            handoff.take_place(request, None if stream.channels is None else stream.channels.signed)
+            if stream.channels is not None:
+                await stream.channels.begin(last_event_id(request))
+        except BrokerUnavailable as error:
+            await super().send_response(_instead_of(response, unavailable(error)), send)
+            return
+        except StreamRefused as error:
+            await super().send_response(_instead_of(response, refusal(error)), send)
+            return
+        headers = _headers(response)
+        try:
+            await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+        except Exception as error:
+            # Most often a client that has left. A traceback would be noise, for it the server's word is enough.
+            where = printable(request.path)
+            logger.warning("The server did not take the headers of a stream at %s: %s", where, error)
+        else:
+            handoff.arm(stream.opening, retries=stream.retries)
 
 
-def _take_stream(request: HttpRequest, response: Any) -> tuple[Driver, bytes] | HttpResponse | None:
-    """Return the stream of a response and its opening, or a response instead, or ``None``: Django serves it."""
+def _end_streams_of_old_session(request: HttpRequest) -> None:
+    """End the streams of a session that this request has flushed, or given another key: they are the old one's.
+
+    Other processes learn of it when they look the sessions up.
+    """
+    session, handoff = getattr(request, "session", None), handoff_of(request)
+    old = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
+    if old and session is not None and handoff is not None and getattr(session, "session_key", old) != old:
+        handoff.connections.end_session(old)
+
+
+class _Stream(NamedTuple):
+    """A stream that was taken out of its response.
+
+    ``channels``: the driver that has to begin before the headers, if it is one of channels. ``opening`` comes first.
+    ``retries``: whether its end may say when its client should come back.
+    """
+
+    driver: Driver
+    channels: ChannelDriver | None
+    opening: bytes
+    retries: bool
+
+
+def _take_stream(request: HttpRequest, response: Any) -> _Stream | HttpResponse | None:
+    """Return the stream of a response, or a response instead, or ``None``: Django serves it."""
     if request.method == "HEAD":
-        return _instead_of(response, HttpResponse(status=response.status_code, headers=dict(response.headers)))
+        return _instead_of(response, HttpResponse(status=response.status_code))
     if not isinstance(response, EventStreamResponse):
         try:
-            return _take_plain_stream(request, response), b""
+            return _take_plain_stream(request, response)
         except TooManySyncStreams as error:
             return _instead_of(response, too_many_streams(error))
     if not response.body_is_ours:
-        return None
+        return _take_wrapped_stream(request, response)
     driver = response.detach()
     if isinstance(driver, StreamDriver):
         driver.close_with(*_take_closers(response, lambda close: close == request.close and _has_files(request)))
-    return driver, opening_frame(of_channels=isinstance(driver, ChannelDriver))
+        return _Stream(driver, None, opening_frame(of_channels=False), retries=True)
+    return _Stream(driver, driver, opening_frame(of_channels=True), retries=True)
 
 
-def _take_plain_stream(request: HttpRequest, response: Any) -> StreamDriver:
+def _take_wrapped_stream(request: HttpRequest, response: EventStreamResponse) -> _Stream:
+    """Take a stream of ours out with what a middleware has put around it, which yields all that the client gets."""
+    inner = response.driver
+    channels = inner if isinstance(inner, ChannelDriver) else None
+    is_ours = "Content-Encoding" not in response.headers  # otherwise a comment of ours would not be understood
+    driver = StreamDriver(
+        response.detach_wrapped(),
+        name=inner.name,
+        encode=_to_utf8,
+        end_frame=b"",
+        heartbeat=HEARTBEAT_FRAME if is_ours else b"",
+        prepare=connection_setup(request),
+        channels=inner.channels,
+        closers=(inner.cancel,),
+    )
+    driver.close_with(*_take_closers(response, lambda close: close != request.close or _has_files(request)))
+    return _Stream(driver, channels, b"", retries=is_ours)
+
+
+def _take_plain_stream(request: HttpRequest, response: Any) -> _Stream | None:
     """Take somebody's own frames out of a plain response. They are sent as they are."""
 
     def belongs_to_stream(close: Callable[[], Any]) -> bool:
@@ -136,15 +192,61 @@ def _take_plain_stream(request: HttpRequest, response: Any) -> StreamDriver:
 
     charset = response.charset.lower()
     to_bytes = _to_utf8 if charset in ("utf-8", "utf8") else functools.partial(_to_bytes, charset)
-    values = response._iterator
-    closers: tuple[Callable[[], Any], ...] = ()
-    if response.is_async:
-        closers = _take_closers(response, belongs_to_stream)
+    prepare = connection_setup(request)
+    values, is_async = _iterator_of(response)
+    if values is None:
+        return None
+    closers: tuple[Callable[[], Any], ...] = _close_later(response)
+    if is_async:
+        closers += _take_closers(response, belongs_to_stream)
     else:
         # These are closed where the iterator runs, in its thread.
-        values = ThreadedIterator(values)
+        values = ThreadedIterator(values, prepare=prepare)
         values.close_with(*_take_closers(response, belongs_to_stream))
-    return StreamDriver(values, name=request.path, encode=to_bytes, end_frame=b"", closers=closers)
+    driver = StreamDriver(
+        values,
+        name=printable(request.path),
+        encode=to_bytes,
+        end_frame=b"",
+        heartbeat=b"" if "Content-Encoding" in response.headers else HEARTBEAT_FRAME,
+        prepare=prepare,
+        closers=closers,
+    )
+    return _Stream(driver, None, b"", retries=False)
+
+
+def _iterator_of(response: Any) -> tuple[Any, bool]:
+    """Return the iterator of a response, and whether it is async; ``None`` if it has none.
+
+    Not every response that streams is a ``StreamingHttpResponse``.
+    """
+    if isinstance(response, StreamingHttpResponse):
+        return response._iterator, response.is_async  # type: ignore[attr-defined]
+    if hasattr(response, "__aiter__"):
+        return aiter(response), True
+    return (iter(response), False) if hasattr(response, "__iter__") else (None, False)
+
+
+def _close_later(response: Any) -> tuple[Callable[[], Any], ...]:
+    """Return what closes a response whose class has a ``close()`` of its own. It belongs to the end of the stream.
+
+    Django calls ``close()`` when the request is over: it runs what the response was given to close, and sends the
+    signal.
+    """
+    own = type(response).close
+    if own in (HttpResponseBase.close, EventStreamResponse.close):
+        return ()
+
+    def close_request() -> None:
+        response.close = _nothing  # the class may call it by itself
+        HttpResponseBase.close(response)
+
+    response.close = close_request
+    return (functools.partial(own, response),)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _take_closers(response: Any, belongs: Callable[[Callable[[], Any]], bool]) -> tuple[Callable[[], Any], ...]:
@@ -159,7 +261,18 @@ def _has_files(request: HttpRequest) -> bool:
     return bool(getattr(request, "_files", None))
 
 
+# Headers of a response that are about its body.
+_BODY_HEADERS = {"content-type", "content-length", "content-encoding", "content-language", "etag", "x-accel-buffering"}
+
+
 def _instead_of(response: Any, other: HttpResponse) -> HttpResponse:
+    """Answer with ``other``, and with what middleware has given the response: cookies, CORS and security headers."""
+    is_head = other.status_code == response.status_code
+    for name, value in response.items():
+        if is_head or name.lower() not in _BODY_HEADERS:
+            other.headers.setdefault(name, value)
+    if is_head:
+        other.headers["Content-Type"] = response.headers["Content-Type"]
     other.cookies = response.cookies
     return other
 
@@ -184,7 +297,6 @@ def _headers(response: HttpResponseBase) -> list[tuple[bytes, bytes]]:
 def _marked(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
     if _is_stream(response):
         set_stream_headers(response)
-        keep_body(request)
     return response
 
 

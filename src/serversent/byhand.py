@@ -4,7 +4,7 @@ import contextvars
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any
 
-__all__ = ["begun", "in_context"]
+__all__ = ["begun", "in_context", "steps"]
 
 
 def begun(coroutine: Coroutine[Any, Any, None]) -> Awaitable[None] | None:
@@ -31,6 +31,19 @@ def in_context(context: contextvars.Context, coroutine: Coroutine[Any, Any, None
     return _Steps(send, throw)
 
 
+def steps(awaitable: Awaitable[Any], run: Callable[[Callable[[Any], Any], Any], Any]) -> Awaitable[Any]:
+    """Return an awaitable of the same result that calls ``run`` with each step and its argument."""
+    iterator: Any = awaitable.__await__()
+    send = getattr(iterator, "send", lambda _: next(iterator))
+
+    def throw(error: BaseException) -> Any:
+        if not hasattr(iterator, "throw"):
+            raise error
+        return run(iterator.throw, error)
+
+    return _Steps(lambda value: run(send, value), throw)
+
+
 _NOT_BEGUN = object()
 
 
@@ -46,7 +59,7 @@ class _Steps:
         self._throw = throw
         self._waited = waited
 
-    def __await__(self) -> Generator[Any, Any, None]:
+    def __await__(self) -> Generator[Any, Any, Any]:
         try:
             waited = self._send(None) if self._waited is _NOT_BEGUN else self._waited
             while True:
@@ -56,5 +69,5 @@ class _Steps:
                     waited = self._throw(error)
                 else:
                     waited = self._send(value)
-        except StopIteration:
-            return
+        except StopIteration as end:
+            return end.value

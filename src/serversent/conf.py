@@ -45,8 +45,13 @@ SETTINGS = {
     "MAX_CONNECTIONS_PER_ADDRESS": Setting(None, 1, 1_000_000, whole=True, may_be_none=True),
     # A function of the request that returns the client's address, where a proxy stands before the server.
     "CLIENT_ADDRESS": Setting(None, may_be_none=True, is_path=True),
+    # A function of the request that returns a function: each thread of the request's stream calls it before it uses a
+    # database connection. None: connections are as Django makes them.
+    "PREPARE_CONNECTIONS": Setting(None, may_be_none=True, is_path=True),
     # A function of the request that returns who asks for their notifications; None: request.user.
     "NOTIFICATION_USER": Setting(None, may_be_none=True, is_path=True),
+    # How often the sessions of open streams are looked up, so that they do not outlive these; None: never.
+    "SESSION_CHECK_SECONDS": Setting(10, 1, 86_400, may_be_none=True),
     # After this time a stream ends, a tenth of it earlier at most, and its client comes back.
     "MAX_STREAM_SECONDS": Setting(None, 1, 31_536_000, may_be_none=True),
     # A client that has not read for so long is cut off.

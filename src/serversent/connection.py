@@ -11,6 +11,7 @@ from typing import Any
 from .byhand import begun
 from .conf import setting
 from .driver import Driver
+from .errors import StreamRefused
 from .event import comment_frame, retry_frame
 from .identity import NOBODY, Identity
 from .open_connections import open_connections
@@ -19,6 +20,8 @@ from .servers import (
     abort,
     direct_writer,
     flush_seconds,
+    has_left,
+    is_hung_up,
     runs_by_hand,
     unsent_bytes,
     with_backpressure,
@@ -34,6 +37,8 @@ AGE_JITTER = 0.1
 
 # A generator that never waits, on a socket that never fills, would keep the event loop to itself.
 FRAMES_PER_TURN = 64
+
+UNKNOWN = 2**62  # bytes
 
 
 def opening_frame(*, of_channels: bool) -> bytes:
@@ -68,10 +73,12 @@ class Connection:
         "_frames",
         "_gone",
         "_heartbeat",
+        "_identify",
         "_is_ending",
         "_is_silent",
         "_left",
         "_opening",
+        "_retries",
         "_retry_delay",
         "_send",
         "_silent_since",
@@ -89,6 +96,9 @@ class Connection:
         driver: Driver,
         opening: bytes,
         identity: Identity = NOBODY,
+        *,
+        retries: bool = False,
+        identify: Callable[[], Identity | None] | None = None,
     ) -> None:
         self._send = with_backpressure(send)
         self._direct = direct_writer(send)
@@ -96,7 +106,9 @@ class Connection:
         self._gone = gone
         self._driver = driver
         self._opening = opening
+        self._retries = retries  # its end may say when its client should come back
         self.identity = identity
+        self._identify = identify  # set while it is not known for whom the stream is
         self._waiting: asyncio.Task[Any] | None = None  # the request's task, while an interruption is welcome
         self._heartbeat: asyncio.Task[None] | None = None  # set while a heartbeat is being sent
         self._writing = False
@@ -109,7 +121,7 @@ class Connection:
         self._is_ending = False
         self._retry_delay = 0.0  # how much later than usual the client is asked to come back, in seconds
         self._blocked_since = 0.0  # when the timer first saw what still waits for the client; 0: nothing does
-        self._unsent = 0  # bytes, when the timer looked
+        self._unsent = UNKNOWN  # bytes that wait for the client, when the timer looked
         seconds = setting("MAX_STREAM_SECONDS")
         self._ends_at = time.monotonic() + seconds * random.uniform(1 - AGE_JITTER, 1) if seconds else 0.0
 
@@ -185,16 +197,53 @@ class Connection:
         return None if self._frames else asyncio.sleep(0)
 
     def look(self, now: float, heartbeat_seconds: float) -> None:
-        """See to the heartbeat, to a client that does not read, and to the stream's age. Called about once a second."""
+        """See to the heartbeat, to a client that is gone or does not read, and to the stream's age and identity.
+
+        Called about once a second.
+        """
+        if self._has_left():
+            self._cut()
+            return
+        if self._identify is not None:
+            self._look_who()
         if self._writing or self._heartbeat is not None:
             self._look_at_blocked(now)
         elif not self._is_silent or self._driver.writes() != self._writes:
             self._is_silent, self._silent_since, self._writes = True, now, self._driver.writes()
+            self._blocked_since, self._unsent = 0.0, UNKNOWN
+        elif self._has_unsent():  # what waits for the client does for a heartbeat
+            self._look_at_blocked(now)
         # In the middle of a line of somebody's own bytes a comment would become part of it.
         elif now - self._silent_since >= heartbeat_seconds and self._at_line_start:
             self._beat()
         if self._ends_at and now >= self._ends_at:
             self.end()
+
+    def _has_left(self) -> bool:
+        """Whether the client has gone and the server does not tell."""
+        if self._direct is None:
+            return has_left(self._send)
+        closing: bool = self._direct.transport.is_closing()
+        return closing or (self._direct.flow.read_paused and is_hung_up(self._direct.transport))
+
+    def _has_unsent(self) -> bool:
+        """Whether anything waits for the client. Once nothing did, that stays so until something is written."""
+        if self._unsent and not unsent_bytes(self._send):
+            self._blocked_since, self._unsent = 0.0, 0
+        return self._unsent != 0
+
+    def _look_who(self) -> None:
+        """Note for whom the stream is, if its generator has asked for the user since it began."""
+        try:
+            identity = self._identify() if self._identify is not None else None
+        except StreamRefused as error:
+            logger.warning("The stream %s ends: %s", self._driver.name, error)
+            self.end()
+            return
+        if identity is not None:
+            open_connections().rename(self, identity)
+        if identity is not None and identity.user:
+            self._identify = None
 
     def _look_at_blocked(self, now: float) -> None:
         limit, unsent = setting("SEND_TIMEOUT_SECONDS"), unsent_bytes(self._send)
@@ -203,12 +252,17 @@ class Connection:
         self._unsent = unsent
         if limit is not None and now - self._blocked_since >= limit:
             logger.info("The client of %s has not read for %d s: its stream is cut", self._driver.name, limit)
-            self._left = True  # no end of the body is of any use
-            abort(self._send)
-            self.end()
+            self._cut()
+
+    def _cut(self) -> None:
+        self._left = True  # no end of the body is of any use
+        self.end()
+        abort(self._send)
 
     def _beat(self) -> None:
         frame = self._driver.heartbeat()
+        if not frame:
+            return
         if self._writes_now(frame):
             self._is_silent = False
         elif self._direct is None:  # otherwise the socket is full, and what is in it does for a heartbeat
@@ -257,7 +311,7 @@ class Connection:
         if self._left:
             return
         body = b""
-        if self._retry_delay and self._opening:
+        if self._retry_delay and self._retries and self._at_line_start:
             body = retry_frame(setting("RETRY_MILLISECONDS") + round(self._retry_delay * 1000))
         try:
             async with asyncio.timeout(seconds):

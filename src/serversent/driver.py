@@ -15,8 +15,9 @@ from asgiref.sync import ThreadSensitiveContext
 from django.conf import settings
 from django.db import Error as DatabaseError
 
+from .blocking import TimedSteps
 from .event import END_FRAME, comment_frame, encode
-from .threads import IDLE_SECONDS, StreamThread, stand_in
+from .threads import IDLE_SECONDS, StreamThread, adopt_locals, stand_in
 
 __all__ = ["Driver", "StreamDriver", "Write"]
 
@@ -61,11 +62,10 @@ class StreamDriver:
     """Runs the generator of one stream and hands each frame to ``write``, one at a time.
 
     A frame is handed over only when the one before was written: the generator goes at the pace of its client.
-    ``encode`` makes a frame of a value, ``end_frame`` follows the last one, ``closers`` are called when the generator
-    is closed, ``name`` is for the log.
+    ``encode`` makes a frame of a value, ``end_frame`` follows the last one, ``heartbeat`` is sent after a silence.
+    ``prepare`` is called by each thread that runs its sync code, ``closers`` when the generator is closed. ``channels``
+    are those that its frames are of, if any. ``name`` is for the log.
     """
-
-    channels: Collection[str] = ()
 
     __slots__ = (
         "_attached",
@@ -73,12 +73,14 @@ class StreamDriver:
         "_closers",
         "_encode",
         "_end_frame",
+        "_heartbeat",
         "_running",
         "_started",
         "_task",
         "_thread",
         "_values",
         "_write",
+        "channels",
         "context",
         "name",
     )
@@ -90,15 +92,20 @@ class StreamDriver:
         name: str,
         encode: Callable[[Any], bytes] = encode,
         end_frame: bytes = END_FRAME,
+        heartbeat: bytes = HEARTBEAT_FRAME,
         hold_connection: bool = False,
+        prepare: Callable[[], object] | None = None,
+        channels: Collection[str] = (),
         closers: tuple[Callable[[], Any], ...] = (),
     ) -> None:
         self.name = name
         self._values = values
         self._encode = encode
         self._end_frame = end_frame
+        self._heartbeat = heartbeat
         self._closers = closers
-        self._thread = StreamThread(None if hold_connection else IDLE_SECONDS)
+        self.channels = channels
+        self._thread = StreamThread(None if hold_connection else IDLE_SECONDS, prepare=prepare)
         self.context = contextvars.copy_context()
         self._task: asyncio.Task[None] | None = None
         self._running = False
@@ -141,7 +148,7 @@ class StreamDriver:
         return 0
 
     def heartbeat(self) -> bytes:
-        return HEARTBEAT_FRAME
+        return self._heartbeat
 
     def cancel(self) -> None:
         """Stop the generator where it stands; its ``finally`` blocks run. May be called in any state, also twice."""
@@ -178,7 +185,9 @@ class StreamDriver:
                 try:
                     if self._cancelled:
                         return
-                    async for value in self._values:
+                    adopt_locals()
+                    timed = TimedSteps(self._values, self.name)
+                    async for value in timed:
                         frame = self._encode(value)
                         if self._write is None:
                             await self._wait_attached()
@@ -186,6 +195,8 @@ class StreamDriver:
                             return
                         if frame and (pause := self._write(frame)):  # type: ignore[misc]
                             await pause
+                        elif timed.has_kept_the_loop():
+                            await asyncio.sleep(0)
                     await self._deliver(self._end_frame)
                 finally:
                     await self._close()

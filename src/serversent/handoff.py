@@ -1,28 +1,26 @@
 """The hand-off of one request: a stream is kept while Django works, armed once its headers are sent, then served."""
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Awaitable, Mapping
-from typing import Any
+import weakref
+from collections.abc import Awaitable, Callable, Mapping
+from typing import IO, Any
 
-from django.http import HttpRequest, RawPostDataException
+from django.http import HttpRequest
 
 from .conf import setting
 from .connection import Connection
 from .drain import drain_on_stop
-from .driver import Driver
+from .driver import Driver, StreamDriver
 from .errors import ANOTHERS_PAGE, StreamRefused
 from .identity import Identity, identity_of, is_for_another
 from .open_connections import Place, open_connections
 from .response import EventStreamResponse
 from .servers import Message, Receive, Send, may_receive_again
 
-__all__ = ["Handoff", "check_place", "handoff_of", "keep_body", "keep_until_served"]
+__all__ = ["Handoff", "check_place", "handoff_of", "keep_until_served"]
 
 _SCOPE_KEY = "serversent.handoff"
-
-_FORM_TYPES = ("multipart/form-data", "application/x-www-form-urlencoded")
 
 
 class Handoff:
@@ -34,6 +32,7 @@ class Handoff:
     """
 
     __slots__ = (
+        "_body",
         "_body_received",
         "_closed",
         "_disconnect",
@@ -43,6 +42,8 @@ class Handoff:
         "_opening",
         "_places",
         "_receive",
+        "_request",
+        "_retries",
         "_since",
         "connections",
         "identity",
@@ -52,10 +53,13 @@ class Handoff:
         self._receive = receive
         self._may_receive_again = may_receive_again(receive)
         self._body_received = False
+        self._body: Callable[[], None] | None = None  # closes the request's body, if it has one
+        self._request: weakref.ref[HttpRequest] | None = None  # set while a generator may still ask for its user
         self._disconnect: asyncio.Future[Message] | None = None
         self._kept: list[EventStreamResponse] = []
         self._driver: Driver | None = None
         self._opening: bytes | None = None  # set once the stream is armed
+        self._retries = False
         self._closed = False  # the server gave up on the request, and Django's work on it may still go on
         self._since = time.monotonic()
         self.connections = open_connections()
@@ -80,6 +84,24 @@ class Handoff:
             self._disconnect = asyncio.ensure_future(self._receive())
         return asyncio.shield(self._disconnect)
 
+    def keep_body(self, body: IO[bytes]) -> None:
+        """Let a body live as long as the stream, which may read it. Django closes it with the request."""
+        body.seek(0, 2)
+        is_empty = not body.tell()
+        body.seek(0)
+        if not is_empty:
+            self._body = body.close
+            body.close = self._request_is_over  # type: ignore[method-assign]
+
+    def _request_is_over(self) -> None:
+        if self._opening is None:
+            self._close_body()
+
+    def _close_body(self) -> None:
+        close, self._body = self._body, None
+        if close is not None:
+            close()
+
     def keep(self, response: EventStreamResponse) -> None:
         """Close the response's stream at the end, should it not be served: replaced, raised over, client gone."""
         response.is_kept = True
@@ -91,10 +113,32 @@ class Handoff:
     def take_place(self, request: HttpRequest, signed: Identity | None) -> None:
         """Take a place for a stream. Raises ``StreamRefused``."""
         self.identity = signed or identity_of(request, self._since)
+        if signed is None and not self.identity.user and isinstance(self._driver, StreamDriver):
+            self._request = weakref.ref(request)
         if is_for_another(request, self.identity.user):
             raise StreamRefused(401, ANOTHERS_PAGE)
         if not self._closed:
             self._places = self.connections.take_place(self.identity)
+
+    def identify(self) -> Identity | None:
+        """Return who listens, if the generator has asked for its user since the stream began. Takes their places.
+
+        Raises ``StreamRefused``.
+        """
+        request = None if self._request is None else self._request()
+        if request is None:
+            self._request = None
+            return None
+        identity = identity_of(request, self._since)
+        if identity == self.identity:
+            return None
+        if identity.user:
+            self._request = None
+        self.identity = identity
+        self.connections.give_back(self._places)
+        self._places = []
+        self._places = self.connections.take_place(identity)
+        return identity
 
     def take(self, driver: Driver) -> None:
         """Own a stream from here on: it is closed with the request unless it is armed and served."""
@@ -102,9 +146,13 @@ class Handoff:
         if self._closed:
             driver.cancel()
 
-    def arm(self, opening: bytes) -> None:
-        """Serve the stream when Django is done with the request. Its headers are sent."""
+    def arm(self, opening: bytes, *, retries: bool) -> None:
+        """Serve the stream when Django is done with the request. Its headers are sent.
+
+        ``retries``: whether it may say when its client should come back.
+        """
         self._opening = opening
+        self._retries = retries
 
     async def connection(self, send: Send) -> Connection | None:
         """Return what serves the armed stream, if there is one. Nothing of the request lives on in it."""
@@ -112,7 +160,10 @@ class Handoff:
             return None
         await self._close_kept()
         drain_on_stop(send)
-        return Connection(send, self._gone, self._driver, self._opening, self.identity)
+        identify = self.identify if self._request is not None else None
+        return Connection(
+            send, self._gone, self._driver, self._opening, self.identity, retries=self._retries, identify=identify
+        )
 
     async def close(self) -> None:
         """Leave nothing behind, wherever the request ended."""
@@ -125,6 +176,7 @@ class Handoff:
         if self._driver is not None:
             self._driver.cancel()
             await self._driver.wait_closed(setting("DRAIN_SECONDS"))
+        self._close_body()
 
     async def _close_kept(self) -> None:
         kept, self._kept = self._kept, []
@@ -149,14 +201,3 @@ def keep_until_served(request: HttpRequest, response: EventStreamResponse) -> No
     handoff = handoff_of(request)
     if handoff is not None:
         handoff.keep(response)
-
-
-def keep_body(request: HttpRequest) -> None:
-    """Read the body of a request whose stream may ask for it later: Django closes it with the request."""
-    if request.method in ("GET", "HEAD"):
-        return
-    with contextlib.suppress(RawPostDataException):  # the view reads it itself, as a stream
-        if request.content_type in _FORM_TYPES:
-            request.POST  # noqa: B018
-        else:
-            request.body  # noqa: B018

@@ -20,6 +20,7 @@ from .conf import setting
 from .cursors import Cursor
 from .errors import BrokerUnavailable, CursorExpired, InvalidEvent
 from .event import END_FRAME, logged_frame
+from .initial import Turns
 from .reads import Frames, Piece, Reads, in_no_context
 from .revocations import Revocation, Revocations, parse_revocation
 from .ring import Ring
@@ -130,6 +131,7 @@ class Hub:
         self._reads = self._new_reads()
         self._stopping: asyncio.TimerHandle | None = None
         self._awaited = 0  # those who wait for the start
+        self.initial_turns = Turns()
         self.is_behind = False  # more events follow the cursor at once
         self._looking_ahead: asyncio.Task[None] | None = None
         self._moved: asyncio.Future[None] | None = None
@@ -480,6 +482,15 @@ class Hub:
             if head.epoch == self._cursor.epoch and head.offset > self._cursor.offset:
                 return head
         return self._cursor
+
+    async def first(self, channels: frozenset[str], after: int, upto: int) -> tuple[Frames, int]:
+        """Return the first frames above one offset and not above another, and up to where that is all.
+
+        Raises ``CursorExpired``, ``BrokerUnavailable``.
+        """
+        held = self.held(channels, after)
+        frames, reached = held if held and held[1] >= upto else await self._reads.page(channels, after, upto)
+        return [entry for entry in frames if entry[0] <= upto], reached
 
     def _new_reads(self) -> Reads:
         return Reads(self._broker, lambda page: [(event.offset, self.frame(event)) for event in page.events])

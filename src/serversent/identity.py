@@ -1,6 +1,8 @@
 """Who listens: the user and the session of a stream's request, as far as that has asked for them, and its address."""
 
+import functools
 import hashlib
+import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +29,8 @@ __all__ = [
     "user_of",
 ]
 
+logger = logging.getLogger("serversent")
+
 _SESSION_KEY = "_serversent"
 
 
@@ -35,7 +39,8 @@ class Identity:
     """Who listens. ``user``: the primary key, or nothing. ``since``: when the request came, of ``time.monotonic()``.
 
     ``address`` is empty unless something is limited by it. ``signed``: where the log stood when
-    the stream's URL was signed, if it was.
+    the stream's URL was signed, if it was. ``session_key``: of the session, if it was loaded and is kept by the server.
+    It leaves the process in nothing that is sent or logged.
     """
 
     user: str
@@ -43,6 +48,7 @@ class Identity:
     address: str
     since: float
     signed: Cursor | None = None
+    session_key: str = ""
 
     @property
     def is_known(self) -> bool:
@@ -61,6 +67,7 @@ def identity_of(request: HttpRequest, since: float, signed: Cursor | None = None
         address=_address(request),
         since=since,
         signed=signed,
+        session_key="" if session is None else _session_key(session),
     )
 
 
@@ -94,14 +101,37 @@ def _known_user(request: HttpRequest) -> str:
     return "" if user is None else user_id(user)
 
 
+def _session_key(session: Any) -> str:
+    # One that is not loaded may be anything that a client has made up.
+    if isinstance(session, SignedCookies) or not hasattr(session, "_session_cache"):
+        return ""
+    return session.session_key or ""
+
+
 def _address(request: HttpRequest) -> str:
     if setting("MAX_CONNECTIONS_PER_ADDRESS") is None:
         return ""
     path = setting("CLIENT_ADDRESS")
-    if path is None:
-        return str(request.META.get("REMOTE_ADDR", ""))
-    find: Callable[[HttpRequest], object] = import_string(path)
-    return str(find(request) or "")
+    find: Callable[[HttpRequest], object] = _remote_address if path is None else import_string(path)
+    address = str(find(request) or "")
+    if not address:
+        _warn_no_address_once(path)
+    return address
+
+
+def _remote_address(request: HttpRequest) -> object:
+    return request.META.get("REMOTE_ADDR")
+
+
+@functools.cache
+def _warn_no_address_once(path: str | None) -> None:
+    logger.warning(
+        'SERVERSENT["MAX_CONNECTIONS_PER_ADDRESS"] limits nothing: %s. Set SERVERSENT["CLIENT_ADDRESS"] to a function '
+        "of the request that returns the address which the proxy passes on.",
+        f"{path} returned no address"
+        if path
+        else "the server tells no address of its client, as over a unix socket behind a proxy",
+    )
 
 
 def session_ids(session: Any) -> tuple[str, ...]:

@@ -1,15 +1,28 @@
 """The initial state of a channel's stream: the values of a function of the project's."""
 
+import asyncio
+import contextlib
 import inspect
-from collections.abc import AsyncIterator, Callable
+import itertools
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from typing import Any
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 
+from .blocking import TimedSteps, timed
+from .callables import is_async_callable, is_async_generator
 from .cursors import Cursor
-from .threads import StreamThread, stand_in
+from .threads import StreamThread, adopt_locals, stand_in
 
-__all__ = ["StateAt", "initial_values"]
+__all__ = ["StateAt", "Turns", "initial_values"]
+
+# Of a sync generator, one call of its thread each.
+VALUES_AT_ONCE = 20
+
+# Initial states that are computed at once, and so the threads and database connections that they take.
+AT_ONCE = 16
+TURN_SECONDS = 10.0
 
 
 class StateAt:
@@ -28,38 +41,79 @@ class StateAt:
         return self._function(cursor)
 
 
-async def initial_values(initial: Callable[[], Any] | None, cursor: Cursor) -> AsyncIterator[Any]:
+async def initial_values(
+    initial: Callable[[], Any] | None,
+    cursor: Cursor,
+    name: str,
+    prepare: Callable[[], object] | None = None,
+) -> AsyncGenerator[Any]:
     """Yield the values of an initial state. Sync code runs in a thread that is there only for it.
 
-    ``cursor``: where the stream begins.
+    ``cursor``: where the stream begins. ``name`` is for the log; ``prepare`` is called in the thread first. To be
+    closed by whoever iterates, in the same task.
     """
     if initial is None:
         return
-    thread = StreamThread()
+    thread = StreamThread(prepare=prepare)
     try:
         async with ThreadSensitiveContext(executor=stand_in.get() or thread):  # type: ignore[arg-type]
-            if isinstance(initial, StateAt) or inspect.isasyncgenfunction(initial):
-                async for value in initial.at(cursor) if isinstance(initial, StateAt) else initial():
-                    yield value
+            adopt_locals()
+            if isinstance(initial, StateAt) or is_async_generator(initial):
+                values: Any = initial.at(cursor) if isinstance(initial, StateAt) else initial()
+                async with contextlib.aclosing(values):
+                    async for value in TimedSteps(values, name):
+                        yield value
                 return
-            if inspect.iscoroutinefunction(initial):
-                returned = await initial()
+            if is_async_callable(initial):
+                returned = await timed(initial(), name)
             else:
-                returned = await sync_to_async(_called)(initial)
-            if isinstance(returned, _Many):
-                for value in returned.values:
-                    yield value
+                returned = await sync_to_async(initial)()
+            if inspect.isgenerator(returned):
+                async with contextlib.aclosing(_some_at_a_time(returned)) as some:
+                    async for value in some:
+                        yield value
             elif returned is not None:
                 yield returned
     finally:
         thread.shutdown()
 
 
-class _Many:
-    def __init__(self, values: list[Any]) -> None:
-        self.values = values
+async def _some_at_a_time(values: Generator[Any, Any, Any]) -> AsyncGenerator[Any]:
+    """Yield the values of a sync generator, with a few of them in memory."""
+    try:
+        while some := await sync_to_async(_take_some)(values):
+            for value in some:
+                yield value
+    finally:
+        await sync_to_async(values.close)()
 
 
-def _called(initial: Callable[[], Any]) -> Any:
-    returned = initial()
-    return _Many(list(returned)) if inspect.isgenerator(returned) else returned
+def _take_some(values: Generator[Any, Any, Any]) -> list[Any]:
+    return list(itertools.islice(values, VALUES_AT_ONCE))
+
+
+class Turns:
+    """Bounds how many initial states are computed at once in one event loop: after a reset all streams want theirs."""
+
+    def __init__(self) -> None:
+        self._free = asyncio.Semaphore(AT_ONCE)
+
+    @contextlib.asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for a turn. One that takes too long is not waited for: it may never end, and is somebody else's."""
+        has_turn = True
+        try:
+            async with asyncio.timeout(TURN_SECONDS * random.uniform(0.5, 1)) if self._free.locked() else _no_limit():
+                await self._free.acquire()
+        except TimeoutError:
+            has_turn = False
+        try:
+            yield
+        finally:
+            if has_turn:
+                self._free.release()
+
+
+@contextlib.asynccontextmanager
+async def _no_limit() -> AsyncIterator[None]:
+    yield

@@ -1,19 +1,24 @@
 """The connections that one event loop serves: how many there may be, what one timer does for all, and how they end."""
 
 import asyncio
+import contextlib
 import contextvars
+import functools
 import logging
 import random
 import time
 import weakref
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Protocol
 
 from .conf import setting
 from .errors import StreamRefused
 from .identity import Identity
+from .reads import in_no_context
 from .revocations import Revocation
+from .sessions import ended_sessions
+from .threads import StreamThread
 from .watch import Watch
 
 __all__ = ["OpenConnections", "Place", "Served", "connections_of", "open_connections"]
@@ -49,9 +54,12 @@ class OpenConnections:
 
     def __init__(self) -> None:
         self._connections: set[Served] = set()
+        self._index = _Index()
         self._places: Counter[Place] = Counter()
         self._timer: asyncio.TimerHandle | None = None
         self._draining = False
+        self._sessions_at = 0.0
+        self._sessions: asyncio.Task[None] | None = None
         self._watch = Watch(self._end_revoked, self._end_known)
 
     def __len__(self) -> int:
@@ -91,16 +99,29 @@ class OpenConnections:
             connection.drain(random.uniform(0, setting("DRAIN_SECONDS")))
         if self._timer is None:
             self._look_later()
-        self._watch.begin(connection.identity, connection.channels)
-        if self._watch.ends(connection.identity, connection.channels):
-            connection.end()
+        self._note(connection)
 
     def discard(self, connection: Served) -> None:
         self._connections.discard(connection)
+        self._index.discard(connection)
         if not self._connections and self._timer is not None:
             self._timer.cancel()
             self._timer = None
             self._watch.stop()
+
+    def rename(self, connection: Served, identity: Identity) -> None:
+        """Note for whom a connection is, which was not known when it began."""
+        self._index.discard(connection)
+        connection.identity = identity
+        self._note(connection)
+
+    def _note(self, connection: Served) -> None:
+        self._index.add(connection)
+        self._watch.begin(connection.identity, connection.channels)
+        if self._watch.ends(connection.identity, connection.channels):
+            connection.end()
+
+    # How it ends.
 
     def drain(self) -> None:
         """End every stream, and at once each one that still comes: the server stops. Call it in the loop's thread."""
@@ -112,20 +133,27 @@ class OpenConnections:
         # Spread evenly, so that the clients of a stopped server do not all come back at once.
         step = setting("DRAIN_SECONDS") / max(1, len(connections))
         for number, connection in enumerate(connections):
-            connection.drain((number + random.random()) * step)
+            _guarded(connection, functools.partial(connection.drain, (number + random.random()) * step))
+
+    def end_session(self, key: str) -> None:
+        """End the streams of a session that is over. Their clients come back, and are judged anew."""
+        for connection in list(self._index.of_key(key)):
+            _guarded(connection, connection.end)
 
     def _end_revoked(self, revocation: Revocation) -> None:
-        for connection in list(self._connections):
+        for connection in self._index.meant(revocation, self._connections):
             if revocation.means(connection.identity, connection.channels) and self._watch.ends(
                 connection.identity, connection.channels
             ):
-                connection.end()
+                _guarded(connection, connection.end)
 
     def _end_known(self) -> None:
-        """End all that something may mean which is not known any more: it was pruned before it was read."""
+        """Revocations were pruned before they were read: end every stream that one of them may mean."""
         for connection in list(self._connections):
             if connection.identity.is_known:
-                connection.end()
+                _guarded(connection, connection.end)
+
+    # What is looked at, about once a second.
 
     def _look_later(self) -> None:
         seconds = min(1.0, setting("HEARTBEAT_SECONDS") / 4)
@@ -136,8 +164,91 @@ class OpenConnections:
     def _look(self) -> None:
         now, heartbeat_seconds = time.monotonic(), setting("HEARTBEAT_SECONDS")
         for connection in list(self._connections):
-            connection.look(now, heartbeat_seconds)
+            _guarded(connection, functools.partial(connection.look, now, heartbeat_seconds))
+        self._look_at_sessions(now)
         self._look_later()
+
+    def _look_at_sessions(self, now: float) -> None:
+        seconds, keys = setting("SESSION_CHECK_SECONDS"), self._index.keys()
+        if seconds is None or not keys or now < self._sessions_at:
+            return
+        self._sessions_at = now + seconds * random.uniform(0.8, 1)
+        if self._sessions is None or self._sessions.done():
+            self._sessions = in_no_context(self._end_sessions(keys))
+
+    async def _end_sessions(self, keys: list[str]) -> None:
+        thread = StreamThread()
+        try:
+            loop = asyncio.get_running_loop()
+            for key in await loop.run_in_executor(thread, ended_sessions, keys):  # type: ignore[arg-type]
+                self.end_session(key)
+        except Exception as error:  # it is tried again
+            logger.warning("The sessions of open streams could not be looked up: %r", error)
+        finally:
+            thread.shutdown()
+
+
+def _guarded(connection: Served, call: Callable[[], None]) -> None:
+    """Do something to one connection. Its errors, a server's own, are not those of the others: it ends."""
+    try:
+        call()
+    except Exception:
+        logger.exception("A stream could not be looked after, and ends")
+        with contextlib.suppress(Exception):
+            connection.end()
+
+
+class _Index:
+    """Finds the connections of a user, a session or a session's key without looking at all of them."""
+
+    def __init__(self) -> None:
+        # Most names have one connection: a set for each would take 200 bytes.
+        self._users: dict[str, Served | set[Served]] = {}
+        self._sessions: dict[str, Served | set[Served]] = {}
+        self._keys: dict[str, Served | set[Served]] = {}
+
+    def add(self, connection: Served) -> None:
+        for names, name in self._names(connection.identity):
+            found = names.get(name)
+            if found is None:
+                names[name] = connection
+            elif isinstance(found, set):
+                found.add(connection)
+            else:
+                names[name] = {found, connection}
+
+    def discard(self, connection: Served) -> None:
+        for names, name in self._names(connection.identity):
+            found = names.get(name)
+            if isinstance(found, set):
+                found.discard(connection)
+            if not found or found is connection:
+                names.pop(name, None)
+
+    def _names(self, identity: Identity) -> Iterator[tuple[dict[str, "Served | set[Served]"], str]]:
+        if identity.user:
+            yield self._users, identity.user
+        for session in identity.sessions:
+            yield self._sessions, session
+        if identity.session_key:
+            yield self._keys, identity.session_key
+
+    def meant(self, revocation: Revocation, connections: Collection[Served]) -> list[Served]:
+        """Return the connections that a revocation may mean."""
+        if revocation.sessions:
+            return [each for session in revocation.sessions for each in _of(self._sessions, session)]
+        return _of(self._users, revocation.user) if revocation.user else list(connections)
+
+    def keys(self) -> list[str]:
+        return list(self._keys)
+
+    def of_key(self, key: str) -> list[Served]:
+        return _of(self._keys, key)
+
+
+def _of(names: Mapping[str, "Served | set[Served]"], name: str) -> list[Served]:
+    found = names.get(name, set())
+    return list(found) if isinstance(found, set) else [found]
 
 
 def _limits(identity: Identity) -> Iterator[tuple[Place, str, int, str]]:
@@ -163,5 +274,7 @@ def connections_of(loop: asyncio.AbstractEventLoop) -> OpenConnections:
     """Return the connections of an event loop."""
     connections = _by_loop.get(loop)
     if connections is None:
+        for ended in [each for each in _by_loop if each.is_closed()]:  # what they serve refers to them
+            del _by_loop[ended]
         connections = _by_loop[loop] = OpenConnections()
     return connections

@@ -21,6 +21,7 @@ __all__ = [
     "asend_events",
     "close_channel",
     "cursor",
+    "end_old_key",
     "end_session",
     "end_streams",
     "send_event",
@@ -102,6 +103,11 @@ def end_session(user: Any, session: Any) -> None:
         _revoke(ENDED, None, session, None, is_over=True)
     else:
         _revoke(ENDED, user, None, None)
+
+
+def end_old_key(key: str) -> None:
+    """End the streams that were opened under a session's old key. What is opened later is judged anew."""
+    _revoke(ENDED, None, key, None)
 
 
 def _revoke(control: str, user: Any, session: Any, channel: str | None, *, is_over: bool = False) -> None:

@@ -7,10 +7,18 @@ any other server, nor with ``SERVER_SHORTCUTS`` off.
 
 import asyncio
 import functools
+import select
+import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from .conf import setting
+
+try:
+    import fcntl
+    import termios
+except ImportError:  # Windows
+    fcntl = termios = None  # type: ignore[assignment]
 
 __all__ = [
     "Message",
@@ -20,6 +28,8 @@ __all__ = [
     "abort",
     "direct_writer",
     "flush_seconds",
+    "has_left",
+    "is_hung_up",
     "may_receive_again",
     "runs_by_hand",
     "stop_flag",
@@ -92,12 +102,53 @@ def abort(send: Send) -> None:
     transport = _transport(send)
     if transport is not None:
         transport.abort()
+    if (cycle := _uvicorn_cycle(send)) is not None:
+        # uvicorn tells the newest request of a connection alone. A client that has sent another has one before it.
+        cycle.disconnected = True
+        cycle.message_event.set()
+
+
+def has_left(send: Send) -> bool:
+    """Whether a client has gone, of which its server has not told: it looks no further than an unread request."""
+    cycle = _uvicorn_cycle(send)
+    if cycle is not None:
+        return bool(cycle.transport.is_closing()) or (cycle.flow.read_paused and is_hung_up(cycle.transport))
+    transport = _hypercorn_transport(send)
+    return transport is not None and (transport.is_closing() or is_hung_up(transport))
+
+
+def is_hung_up(transport: Any) -> bool:
+    """Whether the other end has closed its side, also where it sent something that nobody has read."""
+    sock = transport.get_extra_info("socket")
+    if sock is None or not hasattr(select, "POLLRDHUP"):
+        return False  # the writes fail in the end
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 def unsent_bytes(send: Send) -> int:
-    """Return how much waits for the client in this process, where the server tells; otherwise 0."""
+    """Return how much waits for the client, in this process and in the kernel, where that is known; otherwise 0.
+
+    It becomes less with each acknowledgement of a client that reads, however slowly.
+    """
+    if isinstance(send, _DaphneSend):
+        return send.unsent_bytes()
     transport = _transport(send)
-    return 0 if transport is None else transport.get_write_buffer_size()
+    if transport is None or transport.is_closing():
+        return 0
+    size: int = transport.get_write_buffer_size()
+    return size + _queued_by_kernel(transport.get_extra_info("socket"))
+
+
+def _queued_by_kernel(sock: Any) -> int:
+    """Return how many bytes of a socket the other end has not acknowledged."""
+    if sock is None or not hasattr(termios, "TIOCOUTQ"):
+        return 0
+    try:
+        return int.from_bytes(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0"), sys.byteorder)
+    except (OSError, ValueError):
+        return 0
 
 
 def _transport(send: Send) -> Any:
@@ -191,6 +242,8 @@ class _DaphneSend:
         self._may_write = asyncio.Event()
         self._may_write.set()
         request.registerProducer(self, True)
+        # Twisted's HTTP/2 does not tell the producer of a connection that is lost.
+        request.notifyFinish().addBoth(lambda _: self._may_write.set())
 
     async def __call__(self, message: Message) -> None:
         if message.get("more_body", False):
@@ -202,7 +255,32 @@ class _DaphneSend:
         await self._send(message)
 
     def abort(self) -> None:
-        self._channel.forceAbortClient()
+        if hasattr(self._channel, "forceAbortClient"):
+            self._channel.forceAbortClient()
+        elif getattr(self._request, "channel", None) is not None:
+            self._abort_http2_stream()
+
+    def _abort_http2_stream(self) -> None:
+        """Reset the one stream of a connection, and tell its request, which Twisted does not."""
+        from twisted.internet.error import ConnectionLost
+        from twisted.python.failure import Failure
+
+        self._channel.abortConnection()
+        if self._request.channel is not None:
+            self._request.connectionLost(Failure(ConnectionLost("The client does not read.")))  # type: ignore[no-untyped-call]
+
+    def unsent_bytes(self) -> int:
+        """Return what waits for the client, from Twisted's own buffers; over HTTP/2 of this stream alone."""
+        connection = getattr(self._channel, "_conn", self._channel)
+        transport: Any = getattr(connection, "transport", None)
+        transport = getattr(transport, "transport", transport)  # below TLS
+        if getattr(self._request, "channel", None) is None or not hasattr(transport, "dataBuffer"):
+            return 0
+        queues: Any = getattr(connection, "_outboundStreamQueues", {})
+        queue = queues.get(getattr(self._channel, "streamID", None), ())
+        size: int = sum(len(piece) for piece in queue if isinstance(piece, bytes))
+        size += len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+        return size + _queued_by_kernel(transport)
 
     def pauseProducing(self) -> None:  # noqa: N802
         self._may_write.clear()

@@ -5,15 +5,17 @@ from contextlib import nullcontext
 from typing import Any
 
 from django.apps import apps
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.signals import user_logged_in, user_logged_out
+from django.contrib.sessions.backends.signed_cookies import SessionStore as SignedCookies
 from django.db import connections, transaction
 from django.db.models.signals import post_delete, post_save
 
 from . import page
 from .brokers import broker
 from .identity import new_session_id
-from .publish import end_session, end_streams
+from .publish import end_old_key, end_session, end_streams
 
 __all__ = ["connect"]
 
@@ -37,8 +39,13 @@ def connect() -> None:
 def _logged_in(sender: Any, request: Any, user: Any, **kwargs: Any) -> None:
     """Name the session, while it is saved anyway: its key may change, and its streams are to be found then."""
     session = getattr(request, "session", None)
-    if session is not None:
-        new_session_id(session)
+    if session is None:
+        return
+    new_session_id(session)
+    # A login as another user flushes the session, and any login gives it another key. Streams under the old key end.
+    old = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
+    if old and old != session.session_key and not isinstance(session, SignedCookies):
+        _say(end_old_key, old)
 
 
 def _logged_out(sender: Any, request: Any, user: Any, **kwargs: Any) -> None:

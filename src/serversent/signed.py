@@ -110,6 +110,7 @@ def read_signed(request: HttpRequest) -> Signed:
         address=now.address,
         since=now.since,
         signed=Cursor.parse(found["at"]),
+        session_key=now.session_key,
     )
     return Signed(found["channels"], found["using"], found["expires"], found["cursor"], identity)
 

@@ -32,6 +32,8 @@ RETRY_SECONDS = 1.0
 
 _TASK = "serversent-catch-up"
 
+_END: Any = object()
+
 # How long a client with a cursor of a new epoch waits for the hub to learn of it, rather than being reset.
 EPOCH_SECONDS = 2.0
 
@@ -55,6 +57,7 @@ class ChannelDriver:
         "_on_written",
         "_over",
         "_position",
+        "_prepare",
         "_starts_now",
         "_task",
         "_tells_cursor",
@@ -77,9 +80,11 @@ class ChannelDriver:
         begins_at: str = "",
         signed: Identity | None = None,
         on_written: Callable[[bytes], None] | None = None,
+        prepare: Callable[[], object] | None = None,
+        context: contextvars.Context | None = None,
     ) -> None:
         self.name = name
-        self.context = contextvars.copy_context()  # the view's
+        self.context = context or contextvars.copy_context()  # the view's
         self.is_live = False  # everything there is was sent, and the hub pushes the rest
         self.direct: Any = None
         # Not the subscription itself: thousands of streams may have the same channels, and share one set of them.
@@ -87,6 +92,7 @@ class ChannelDriver:
         self.signed = signed  # for whom its URL was signed, if it was
         self._on_written = on_written  # told of what was written, of all streams of these channels
         self._initial = subscription.initial
+        self._prepare = prepare  # called by each thread of the initial state
         self._starts_now = subscription.start == "now"
         self._expires_at = subscription.expires_at
         self._hub: Hub = hub(using)
@@ -109,10 +115,12 @@ class ChannelDriver:
     # Before the headers.
 
     async def begin(self, last_event_id: str = "") -> None:
-        """Find where the stream begins. After this, nothing of the broker is an error.
+        """Find where the stream begins. After this, nothing of the broker is an error. Twice is once.
 
         Raises ``BrokerUnavailable``, and ``StreamRefused`` for a URL that was taken back since it was signed.
         """
+        if self._group is not None:
+            return
         await self._hub.start()
         self._group = self._hub.join(self, self.channels)
         self.channels = self._group.channels
@@ -135,11 +143,11 @@ class ChannelDriver:
 
     async def _find_position(self, last_event_id: str) -> None:
         if not (last_event_id or self._begins_at):
-            self._begin_at_head("ready")
+            await self._begin_at_head("ready")
             return
         cursor = Cursor.parse(last_event_id or self._begins_at)
-        if cursor is None or not await self._is_known(cursor):
-            self._begin_at_head("reset")
+        if cursor is None or not await self._is_known(cursor) or await self._is_before_grant(cursor):
+            await self._begin_at_head("reset")
             return
         self._epoch, self._position = cursor.epoch, cursor.offset
         if last_event_id:
@@ -164,10 +172,25 @@ class ChannelDriver:
                     await self._hub.moved()
         return True
 
-    def _begin_at_head(self, greeting: str) -> None:
+    async def _is_before_grant(self, cursor: Cursor) -> bool:
+        """Whether a client asks for events of its channels from before its URL was granted: its cursor may be forged.
+
+        A page that kept its cursor over a reload has an older one as well, and missed nothing if there was no event.
+        """
+        granted = Cursor.parse(self._begins_at) if self.signed is not None else None
+        if granted is None or granted.epoch != cursor.epoch or cursor.offset >= granted.offset:
+            return False
+        try:
+            frames, upto = await self._hub.first(self.channels, cursor.offset, granted.offset)
+        except CursorExpired:
+            return True
+        return bool(frames) or upto < granted.offset
+
+    async def _begin_at_head(self, greeting: str) -> None:
+        newest = await self._hub.newest()
         self._greeting = greeting
-        self._epoch = self._hub.cursor.epoch
-        self._position = self._hub.cursor.offset if self._starts_now else None
+        self._epoch = newest.epoch
+        self._position = newest.offset if self._starts_now else None
 
     # While it is served.
 
@@ -275,6 +298,11 @@ class ChannelDriver:
                 except BrokerUnavailable as error:
                     logger.debug("The stream %s waits: %s", self.name, error)  # the hub tells of the outage, once
                     await asyncio.sleep(RETRY_SECONDS)
+        except asyncio.CancelledError:
+            if not self._over:  # not by us: an initial state that was cancelled from within, or the end of the loop
+                logger.error("The stream %s was cancelled from within", self.name, exc_info=True)
+                self.end()
+            raise
         except Exception:
             logger.exception("The stream %s failed", self.name)
             self.end()
@@ -285,7 +313,7 @@ class ChannelDriver:
         """Take one step towards the hub's position. True: it is reached, and everything up to it was sent."""
         here = self._hub.cursor
         if self._epoch != here.epoch:
-            self._begin_at_head("reset")
+            await self._begin_at_head("reset")
             return False
         if self._position is not None and self._position > here.offset:  # it comes from a process that is ahead
             await self._hub.moved()
@@ -302,7 +330,7 @@ class ChannelDriver:
         try:
             pieces, upto = await self._hub.read(self.channels, self._position)
         except CursorExpired:
-            self._begin_at_head("reset")
+            await self._begin_at_head("reset")
             return False
         if self._epoch != self._hub.cursor.epoch:  # read from one log, and named by the other
             return False
@@ -325,8 +353,8 @@ class ChannelDriver:
         self._tell(joined)
 
     def _tell(self, written: bytes) -> None:
-        if self._on_written is not None and not self._over:
-            self._on_written(written)
+        if self._on_written is not None and not self._over and self._group is not None:
+            self._group.tell_written(written)
 
     async def _end_if_closed(self, position: int) -> None:
         self._may_be_closed = False  # before the answer: what is closed meanwhile is another question
@@ -351,10 +379,16 @@ class ChannelDriver:
         start = self._position if self._position is not None else 0
         cursor = str(Cursor(self._epoch, start))
         last: ServerSentEvent | None = None
-        async for value in initial_values(self._initial, Cursor(self._epoch, start)):
-            event = value if isinstance(value, ServerSentEvent) else ServerSentEvent(value)
-            if event.data is None:  # it cannot carry an id
-                continue
-            await self._write_now(ready_frame(greeting, None) if last is None else state_frame(last, None))
-            last = event
+        values = initial_values(self._initial, Cursor(self._epoch, start), self.name, self._prepare)
+        async with contextlib.aclosing(values):
+            while True:
+                async with self._hub.initial_turns.turn() if self._initial is not None else contextlib.nullcontext():
+                    value = await anext(values, _END)
+                if value is _END:
+                    break
+                event = value if isinstance(value, ServerSentEvent) else ServerSentEvent(value)
+                if event.data is None:  # it cannot carry an id
+                    continue
+                await self._write_now(ready_frame(greeting, None) if last is None else state_frame(last, None))
+                last = event
         await self._write_now(ready_frame(greeting, cursor) if last is None else state_frame(last, cursor))

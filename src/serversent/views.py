@@ -1,22 +1,31 @@
 """The decorators that make streams of views."""
 
 import functools
-import inspect
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, cast, overload
 
+from asgiref.sync import markcoroutinefunction, sync_to_async
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
 
 from .brokers import broker
+from .callables import (
+    is_async_callable,
+    is_async_generator,
+    is_bound_for_one_call,
+    is_generator,
+    is_stand_in,
+    name_of,
+)
 from .errors import InvalidChannel, StreamRefused, TooManyChannels, TooManySyncStreams, UnknownBroker
 from .event import END_ID
-from .handoff import check_place, keep_body, keep_until_served
+from .handoff import check_place, keep_until_served
 from .identity import Identity
-from .request import is_wsgi, last_event_id
+from .printable import printable
+from .request import connection_setup, is_wsgi, last_event_id
 from .response import EventStreamResponse, do_not_come_back, headers_alone, refusal, too_many_streams
 from .signed import read_signed
 from .subscription import Subscription
@@ -71,13 +80,14 @@ class _GeneratorView:
     """A generator view with its options; ``open`` is all of the wrapper but the waiting, which is sync or async."""
 
     def __init__(self, view: View, methods: frozenset[str], *, hold_connection: bool, restart: bool) -> None:
-        if not (inspect.isasyncgenfunction(view) or inspect.isgeneratorfunction(view)):
+        self.name = name_of(view)
+        self.is_async = is_async_generator(view)
+        if not (self.is_async or is_generator(view) or is_stand_in(view)):
             raise TypeError(
-                f"@event_stream needs a generator function, and {getattr(view, '__qualname__', view)!r} never yields. "
+                f"@event_stream needs a generator function, and {self.name!r} never yields. "
                 "Put it directly above the def, below other decorators."
             )
         self.view = view
-        self.name = f"{view.__module__}.{view.__qualname__}"
         self._methods = methods
         self._hold_connection = hold_connection
         self._restart = restart
@@ -93,13 +103,13 @@ class _GeneratorView:
             return headers_alone()
         if is_wsgi(request):
             check_wsgi(request, self)
-        keep_body(request)
         try:
             check_place(request)  # before the generator runs: what it does may cost something
             response = EventStreamResponse(
                 self.view(*args, **kwargs),
                 name=self.name,
                 hold_connection=self._hold_connection,
+                prepare=connection_setup(request),
                 wsgi=is_wsgi(request),
             )
         except TooManySyncStreams as error:
@@ -108,10 +118,6 @@ class _GeneratorView:
             return refusal(error)
         keep_until_served(request, response)
         return response
-
-    @property
-    def is_async(self) -> bool:
-        return inspect.isasyncgenfunction(self.view)
 
 
 def _request_of(name: str, args: tuple[Any, ...]) -> HttpRequest:
@@ -122,27 +128,29 @@ def _request_of(name: str, args: tuple[Any, ...]) -> HttpRequest:
 
 
 def _decorate(generator_view: _GeneratorView) -> View:
+    async def async_wrapper(*args: Any, **kwargs: Any) -> HttpResponseBase:
+        response = generator_view.open(*args, **kwargs)
+        if isinstance(response, EventStreamResponse) and response.is_async:
+            await response.start(FIRST_EVENT_SECONDS)
+        return response
+
+    def sync_wrapper(*args: Any, **kwargs: Any) -> HttpResponseBase:
+        response = generator_view.open(*args, **kwargs)
+        if isinstance(response, EventStreamResponse):
+            response.start_in_thread(FIRST_EVENT_SECONDS)
+        return response
+
+    def wrapper_of_method(*args: Any, **kwargs: Any) -> Any:
+        return (async_wrapper if generator_view.is_async else sync_to_async(sync_wrapper))(*args, **kwargs)
+
     wrapper: Any
-    if generator_view.is_async:
-
-        @functools.wraps(generator_view.view)
-        async def async_wrapper(*args: Any, **kwargs: Any) -> HttpResponseBase:
-            response = generator_view.open(*args, **kwargs)
-            if isinstance(response, EventStreamResponse) and response.is_async:
-                await response.start(FIRST_EVENT_SECONDS)
-            return response
-
-        wrapper = async_wrapper
+    if is_stand_in(generator_view.view) or is_bound_for_one_call(generator_view.view):
+        # method_decorator() asks once, before it knows the method, whether the result is async; so it always is. A
+        # mark survives there, and a coroutine function does not.
+        wrapper = markcoroutinefunction(wrapper_of_method)
     else:
-
-        @functools.wraps(generator_view.view)
-        def sync_wrapper(*args: Any, **kwargs: Any) -> HttpResponseBase:
-            response = generator_view.open(*args, **kwargs)
-            if isinstance(response, EventStreamResponse):
-                response.start_in_thread(FIRST_EVENT_SECONDS)
-            return response
-
-        wrapper = sync_wrapper
+        wrapper = async_wrapper if generator_view.is_async else sync_wrapper
+    functools.update_wrapper(wrapper, generator_view.view)
     wrapper._non_atomic_requests = EveryDatabase()
     return cast("View", wrapper)
 
@@ -172,14 +180,14 @@ def channel_stream(view: View | None = None, /, *, using: str = "default") -> An
 
 
 def _decorate_channel_view(view: View, using: str) -> View:
-    if inspect.isasyncgenfunction(view) or inspect.isgeneratorfunction(view):
+    name = name_of(view)
+    if is_async_generator(view) or is_generator(view):
         raise TypeError(
-            f"@channel_stream needs a view that returns the names of channels, and {view.__qualname__!r} yields. "
+            f"@channel_stream needs a view that returns the names of channels, and {name!r} yields. "
             "For a generator view it is @event_stream."
         )
-    name = f"{view.__module__}.{view.__qualname__}"
     wrapper: Any
-    if inspect.iscoroutinefunction(view):
+    if is_async_callable(view):
 
         @functools.wraps(view)
         async def async_wrapper(*args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -212,7 +220,7 @@ def signed_stream(request: HttpRequest) -> HttpResponseBase:
     try:
         signed = read_signed(request)
     except StreamRefused as error:
-        logger.info("A signed URL was refused at %s: %s", request.path, error)
+        logger.info("A signed URL was refused at %s: %s", printable(request.path), error)
         return refusal(error)
     name = "serversent.signed_stream"
     try:
@@ -283,6 +291,7 @@ def channel_response(
         begins_at=begins_at,
         signed=signed,
         on_written=on_written,
+        prepare=connection_setup(request),
         wsgi=is_wsgi(request),
         polled=is_wsgi(request) and not is_runserver(request),
     )
