@@ -235,25 +235,27 @@ class Hub:
     async def _run(self) -> None:
         backoff = 0.0
         while True:
+            tail: Any = self._broker.tail(self._cursor)
             try:
-                async with contextlib.aclosing(self._broker.tail(self._cursor)) as tail:  # type: ignore[type-var]
-                    async for piece in tail:
-                        backoff = 0.0
-                        began = time.monotonic()
-                        self._take(piece)
-                        # Under load the next piece waits as long as this one took, grows meanwhile, and costs each
-                        # stream one write, however many events are in it. After a silence nothing waits.
-                        await asyncio.sleep(0)  # uvloop writes at the end of the turn
-                        await asyncio.sleep(time.monotonic() - began)
-            except Exception:
-                backoff = min(MAX_BACKOFF_SECONDS, backoff * 2 or 0.1)
-                logger.exception("The tail of broker %r failed; it starts again in %.1f s", self.alias, backoff)
-                await asyncio.sleep(backoff)
+                async for piece in tail:
+                    backoff = 0.0
+                    began = time.monotonic()
+                    self._take(piece)
+                    # Under load the next piece waits as long as this one took, grows meanwhile, and costs each
+                    # stream one write, however many events are in it. After a silence nothing waits.
+                    await asyncio.sleep(0)  # uvloop writes at the end of the turn
+                    await asyncio.sleep(time.monotonic() - began)
             except asyncio.CancelledError:
+                await tail.aclose()
                 if asyncio.current_task() in self._tasks:  # not by stop(): the event loop ends
                     self._tasks = []
                     await self._broker.aclose()
                 raise
+            except Exception:
+                await tail.aclose()
+                backoff = min(MAX_BACKOFF_SECONDS, backoff * 2 or 0.1)
+                logger.exception("The tail of broker %r failed; it starts again in %.1f s", self.alias, backoff)
+                await asyncio.sleep(backoff)
 
     async def _maintain(self) -> None:
         while True:

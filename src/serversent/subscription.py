@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
+from django.utils import timezone
+
 from .channels import check_channels
 from .errors import InvalidSubscription
 
@@ -53,8 +56,10 @@ def _expires_at(expires: object) -> float | None:
     if expires is None:
         return None
     if isinstance(expires, datetime.datetime):
-        if expires.tzinfo is None:
-            raise InvalidSubscription("expires", "must be an aware datetime")
+        if timezone.is_naive(expires):
+            if settings.USE_TZ:
+                raise InvalidSubscription("expires", "must be an aware datetime, as timezone.now() returns")
+            expires = timezone.make_aware(expires)
         return expires.timestamp()
     if isinstance(expires, datetime.timedelta):
         return time.time() + expires.total_seconds()

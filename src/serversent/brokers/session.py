@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import functools
+import os
+import socket
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from django.db import Error as DatabaseError
-from django.db import InterfaceError, connections
+from django.db import InterfaceError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..threads import StreamThread
@@ -15,6 +17,10 @@ from ..threads import StreamThread
 __all__ = ["Session", "own_connection", "sql"]
 
 CONNECT_SECONDS = 10
+
+# How long a call may take. After one that took longer the next may take twice as long: the database may just be slow.
+READ_SECONDS = 15.0
+MAX_READ_SECONDS = 120.0
 
 # A connection that nobody has used for so long is closed, also because its event loop may have ended without a word.
 IDLE_SECONDS = 60.0
@@ -36,46 +42,87 @@ def own_connection(alias: str) -> BaseDatabaseWrapper:
 
 
 class Session:
-    """Runs functions of a connection, one at a time. One that failed is closed; the next call opens another."""
+    """Runs functions of a connection, one at a time. One that failed is closed; the next call opens another.
+
+    A call that takes too long is given up, with its thread and its connection: a network may swallow what is sent, and
+    then neither end ever learns of it.
+    """
 
     def __init__(self, alias: str) -> None:
-        self._connection = own_connection(alias)
-        self._thread = StreamThread(IDLE_SECONDS, on_idle=self._close)
+        self._alias = alias
+        self._seconds = READ_SECONDS
         self._closed = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._connection = own_connection(self._alias)
+        self._thread = StreamThread(IDLE_SECONDS, on_idle=functools.partial(_close, self._connection))
 
     async def run(
         self, fn: Callable[Concatenate[BaseDatabaseWrapper, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         if self._closed:
             raise InterfaceError("the connection was closed, because nobody listens any more")
-        call = functools.partial(self._run, functools.partial(fn, self._connection, *args, **kwargs))
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call)  # type: ignore[arg-type]
-
-    def _run(self, call: Callable[[], T]) -> T:
-        was_open = self._connection.connection is not None
-        try:
-            return call()
-        except DatabaseError:
-            self._close()
-            if not was_open:
-                raise
-        # A connection that was kept may have died long ago. What runs here may run twice: it reads, numbers or prunes.
-        try:
-            return call()
-        except DatabaseError:
-            self._close()
-            raise
-
-    def _close(self) -> None:
-        with contextlib.suppress(Exception):  # it is broken
-            self._connection.close()
+        connection = self._connection
+        call = functools.partial(_run, connection, functools.partial(fn, connection, *args, **kwargs))
+        called = asyncio.get_running_loop().run_in_executor(self._thread, call)  # type: ignore[arg-type]
+        done, _ = await asyncio.wait({called}, timeout=self._seconds)
+        if done:
+            self._seconds = READ_SECONDS
+            return called.result()
+        called.add_done_callback(_retrieve)
+        self.close()
+        _sever(connection)
+        seconds, self._seconds = self._seconds, min(2 * self._seconds, MAX_READ_SECONDS)
+        self._closed = False
+        self._begin()
+        raise OperationalError(f"no answer within {seconds:g} s")
 
     def close(self) -> None:
         """Close the connection, when what runs is done. Returns at once."""
         self._closed = True
         with contextlib.suppress(RuntimeError):  # closed before, or no thread can be started any more
-            self._thread.submit(self._close)
+            self._thread.submit(_close, self._connection)
         self._thread.shutdown()
+
+
+def _run(connection: BaseDatabaseWrapper, call: Callable[[], T]) -> T:
+    was_open = connection.connection is not None
+    try:
+        return call()
+    except DatabaseError:
+        _close(connection)
+        if not was_open:
+            raise
+    # A connection that was kept may have died long ago. What runs here may run twice: it reads, numbers or prunes.
+    try:
+        return call()
+    except DatabaseError:
+        _close(connection)
+        raise
+
+
+def _close(connection: BaseDatabaseWrapper) -> None:
+    with contextlib.suppress(Exception):  # it is broken
+        connection.close()
+
+
+def _sever(connection: BaseDatabaseWrapper) -> None:
+    """Let the call that waits for a connection's answer fail, in its thread."""
+    driver: Any = connection.connection
+    with contextlib.suppress(Exception):  # it has ended meanwhile, or its driver does not show its socket
+        if hasattr(driver, "interrupt"):  # sqlite3
+            driver.interrupt()
+        elif hasattr(driver, "_sock"):  # PyMySQL
+            driver._sock.shutdown(socket.SHUT_RDWR)
+        else:
+            with socket.socket(fileno=os.dup(driver.fileno())) as duplicate:
+                duplicate.shutdown(socket.SHUT_RDWR)
+
+
+def _retrieve(called: "asyncio.Future[Any]") -> None:
+    if not called.cancelled():
+        called.exception()
 
 
 def sql(connection: BaseDatabaseWrapper, statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:

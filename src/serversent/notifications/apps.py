@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 from django.core.checks import register
 from django.utils.translation import gettext_lazy as _
 
@@ -18,9 +19,10 @@ class NotificationsConfig(AppConfig):
     def ready(self) -> None:
         from serversent.checks import TAG
 
-        from . import checks
+        from . import charset, checks
 
         register(checks.check_setup, TAG)
+        post_migrate.connect(charset.convert, sender=self)
 
     def add_serversent_commands(self, commands: Any) -> None:
         """Add to ``manage.py serversent``, which asks each app for this."""

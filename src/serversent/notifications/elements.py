@@ -5,6 +5,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.db import router
 from django.forms.utils import flatatt
 from django.http import HttpRequest
 from django.middleware.csrf import get_token
@@ -28,7 +29,9 @@ def bell_element(request: HttpRequest) -> SafeString:
     if user is None:
         return SafeString("")
     numbers = request.__dict__.setdefault("_serversent_bells", itertools.count(1))
-    unread = notification_model()._default_manager.filter(user=user.pk, read=False).count()
+    model = notification_model()
+    rows = model._default_manager.using(router.db_for_write(model))  # a replica may be late
+    unread = rows.filter(user=user.pk, read=False).count()
     return _element(request, user, "bell", id=f"notification-bell-{next(numbers)}", unread=unread)
 
 

@@ -60,7 +60,11 @@ class Marker:
             self._is_running = True
         self._has_work.set()
         if starts:
-            threading.Thread(target=self._run, name="serversent-notifications", daemon=True).start()
+            try:
+                threading.Thread(target=self._run, name="serversent-notifications", daemon=True).start()
+            except RuntimeError as error:  # the system has no more threads; the next one tries again
+                self._is_running = False
+                logger.warning("Notifications are marked as sent later: %s", error)
 
     def settle(self, seconds: float) -> None:
         """Wait until what was added before is marked, but not longer than this."""

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
+from django.core.exceptions import BadRequest
+from django.db import router
 from django.http import HttpRequest, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, render
@@ -64,7 +66,10 @@ def _for_user(*methods: str) -> Callable[[View], View]:
 
 
 def _mine(request: HttpRequest) -> NotificationQuerySet:
-    found: NotificationQuerySet = notification_model()._default_manager.filter(user=request.user.pk)
+    model = notification_model()
+    # A replica may not have it yet: a page asks for what it was just told of.
+    rows = model._default_manager.using(router.db_for_write(model))
+    found: NotificationQuerySet = rows.filter(user=request.user.pk)
     return found
 
 
@@ -166,6 +171,10 @@ def _wants_page(request: HttpRequest) -> bool:
 
 
 def _number(request: HttpRequest, name: str) -> int | None:
-    """Return a number of the query or the form; what is none is as if it were not there."""
+    """Return a number of the query or the form; ``None`` if it is not there. Raises ``BadRequest`` for other text."""
     value = (request.POST if request.method == "POST" else request.GET).get(name, "")
-    return int(value) if value.isdecimal() and len(value) < 19 else None
+    if not value:
+        return None
+    if not (value.isascii() and value.isdecimal() and len(value) < 19):
+        raise BadRequest(f"{name} must be a whole number, without separators")
+    return int(value)

@@ -16,6 +16,7 @@ from serversent.brokers import broker
 from serversent.errors import ServerSentError
 from serversent.event import END_ID, EventParser, ReceivedEvent
 from serversent.hub import stop_hubs
+from serversent.printable import printable
 from serversent.publish import send_event
 from serversent.subscribe import ChannelDriver
 from serversent.subscription import Subscription
@@ -92,8 +93,9 @@ class Command(BaseCommand):
 
     def _print(self, events: list[ReceivedEvent]) -> None:
         for event in events:
-            kind = "" if event.event == "message" else f"{event.event} "
-            self.stdout.write(f"{self.style.SUCCESS(event.id or '-')} {kind}{event.data}")
+            kind = "" if event.event == "message" else f"{printable(event.event)} "
+            data = printable(event.data, keep="\n\t")
+            self.stdout.write(f"{self.style.SUCCESS(printable(event.id) or '-')} {kind}{data}")
         self.stdout.flush()
 
     async def _listen_to_channels(self, options: dict[str, Any]) -> None:
@@ -123,14 +125,14 @@ class Command(BaseCommand):
                 problem = "the stream ended"
             except urllib.error.HTTPError as error:
                 if error.code < 500 and error.code not in (408, 425, 429):
-                    raise CommandError(f"{options['url']} answered {error.code} {error.reason}") from error
-                problem = f"{error.code} {error.reason}"
+                    raise CommandError(f"{options['url']} answered {error.code} {printable(error.reason)}") from error
+                problem = f"{error.code} {printable(error.reason)}"
             except (OSError, http.client.HTTPException, ServerSentError) as error:
                 problem = f"{type(error).__name__}: {error}"
             last_event_id = parser.last_event_id
             retry = retry if parser.retry is None else parser.retry / 1000
             if last_event_id != END_ID:
-                self.stderr.write(f"{problem}; again in {retry:g} s")
+                self.stderr.write(f"{printable(problem)}; again in {retry:g} s")
                 time.sleep(retry)
 
     def _read(self, url: str, headers: dict[str, str], parser: EventParser) -> bool:
