@@ -34,7 +34,7 @@ class OutboxEvent(models.Model):
         return f"{self.channel}: {self.data:.60}"
 
 
-class EventQuerySet(models.QuerySet["Event"]):
+class _EventQuerySet(models.QuerySet["Event"]):
     """Events of the log. Those that are deleted count as pruned, so that no reader takes the log for another."""
 
     def delete(self) -> tuple[int, dict[str, int]]:
@@ -73,7 +73,7 @@ class Event(models.Model):
     size = models.IntegerField("size in bytes", db_default=0)
     logged_at = models.DateTimeField(db_default=Now())
 
-    objects = EventQuerySet.as_manager()
+    objects = _EventQuerySet.as_manager()
 
     class Meta:
         db_table = "serversent_event"

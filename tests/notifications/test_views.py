@@ -1,10 +1,12 @@
 """The endpoints: what a user sees and may do, and that nobody reaches what is another's."""
 
 import json
+from unittest import mock
 
 import pytest
 from django.conf import settings
 from django.db import connections
+from django.db.models import QuerySet
 from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -48,11 +50,55 @@ def test_the_list_and_its_pages(client, made):
     assert [item["text"] for item in client.get(page["next"]).json()["notifications"]] == ["text 1", "text 0"]
 
 
-@pytest.mark.parametrize(
-    "query", ["before=x", "before=-1", "limit=0", "limit=9" * 30, "before=" + "9" * 400, "before=²"]
-)
+@pytest.mark.parametrize("query", ["limit=0", "limit=" + "9" * 18, "before=", "unread=x", "nothing=1"])
 def test_any_query_is_answered(client, made, query):
     assert client.get(f"{ROOT}?{query}").json()["unread"] == 5
+
+
+@pytest.mark.parametrize("number", ["x", "-1", "9" * 400, "²", "1,234", "1.234", "1\u202f234"])
+def test_a_number_that_cannot_be_read_is_an_error(client, made, number):
+    """As if it were not there, it would mean all notifications, those after the page included."""
+    assert client.get(ROOT, {"before": number}).status_code == 400
+    answer = client.post(f"{ROOT}read-all/", {"upto": number})
+    assert answer.status_code == 400
+    assert "upto" in answer.json()["detail"]
+    assert Notification.objects.filter(user=made[0].user).unread().count() == 5
+
+
+@override_settings(USE_THOUSAND_SEPARATOR=True, LANGUAGE_CODE="de")
+def test_numbers_for_scripts_and_forms_are_not_formatted_for_people(client, made):
+    Notification.objects.filter(pk=made[0].pk).update(pk=1234567)
+    page = client.get(ROOT, headers={"Accept": "text/html"}).content.decode()
+    assert 'name="upto" value="1234567"' in page
+    with mock.patch.object(QuerySet, "count", return_value=4321):
+        html = client.get("/bell/").content.decode()
+    assert 'data-unread="4321"' in html
+
+
+class Replica:
+    """Reads go to a database that is late: it never has anything."""
+
+    def __init__(self, alias):
+        self._alias = alias
+
+    def db_for_read(self, model, **hints):
+        return self._alias if model._meta.app_label in ("auth", "sessions") else "late"
+
+    def db_for_write(self, model, **hints):
+        return self._alias
+
+
+def test_what_was_just_sent_is_read_where_it_was_written(client, made, alias):
+    with override_settings(DATABASE_ROUTERS=[Replica(alias)]):
+        assert client.get(ROOT + "count/").json() == {"unread": 5}
+        assert len(client.get(ROOT).json()["notifications"]) == 5
+        assert client.post(f"{ROOT}{made[1].pk}/read/").json() == {"unread": 4}
+        assert client.post(f"{ROOT}{made[2].pk}/delete/").json() == {"unread": 3}
+
+
+def test_any_text(client, made):
+    send_notification(made[0].user, "🎉 日本語")
+    assert client.get(ROOT).json()["notifications"][0]["text"] == "🎉 日本語"
 
 
 def test_a_page_for_a_browser(client, made):

@@ -50,7 +50,10 @@ def _for_user(*methods: str) -> Callable[[View], View]:
                 return JsonResponse({"detail": _("Log in to see your notifications.")}, status=403)
             if not adopt(request, user):
                 return refusal(StreamRefused(401, ANOTHERS_PAGE))
-            return view(request, *args, **kwargs)
+            try:
+                return view(request, *args, **kwargs)
+            except BadRequest as error:
+                return JsonResponse({"detail": str(error)}, status=400)
 
         checked = csrf_protect(answer)
 
