@@ -16,6 +16,7 @@ class Relay:
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self.accepted = 0
         self._refusing = False
+        self._swallowing: set[socket.socket] = set()
         self._flowing = threading.Event()
         self._flowing.set()
         self._threads: list[threading.Thread] = []
@@ -44,7 +45,8 @@ class Relay:
             with contextlib.suppress(OSError):
                 while data := source.recv(65536):
                     self._flowing.wait()
-                    sink.sendall(data)
+                    if source not in self._swallowing:
+                        sink.sendall(data)
             for end in (source, sink):
                 with contextlib.suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
@@ -52,6 +54,10 @@ class Relay:
     def freeze(self) -> None:
         """Pass nothing on, until ``thaw`` or ``cut``: each end takes the other for silent."""
         self._flowing.clear()
+
+    def swallow(self) -> None:
+        """Take what is sent on the connections there are, and lose it: neither end is told. New ones go through."""
+        self._swallowing.update(end for pair in self._pairs for end in pair)
 
     def thaw(self) -> None:
         self._flowing.set()

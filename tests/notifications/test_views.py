@@ -67,7 +67,7 @@ def test_a_number_that_cannot_be_read_is_an_error(client, made, number):
 
 @override_settings(USE_THOUSAND_SEPARATOR=True, LANGUAGE_CODE="de")
 def test_numbers_for_scripts_and_forms_are_not_formatted_for_people(client, made):
-    Notification.objects.filter(pk=made[0].pk).update(pk=1234567)
+    Notification.objects.filter(pk=made[0].pk).update(id=1234567)
     page = client.get(ROOT, headers={"Accept": "text/html"}).content.decode()
     assert 'name="upto" value="1234567"' in page
     with mock.patch.object(QuerySet, "count", return_value=4321):

@@ -66,11 +66,11 @@ class Session:
         connection = self._connection
         call = functools.partial(_run, connection, functools.partial(fn, connection, *args, **kwargs))
         called = asyncio.get_running_loop().run_in_executor(self._thread, call)  # type: ignore[arg-type]
+        called.add_done_callback(_retrieve)
         done, _ = await asyncio.wait({called}, timeout=self._seconds)
         if done:
             self._seconds = READ_SECONDS
             return called.result()
-        called.add_done_callback(_retrieve)
         self.close()
         _sever(connection)
         seconds, self._seconds = self._seconds, min(2 * self._seconds, MAX_READ_SECONDS)
@@ -121,6 +121,7 @@ def _sever(connection: BaseDatabaseWrapper) -> None:
 
 
 def _retrieve(called: "asyncio.Future[Any]") -> None:
+    """Whoever waited may have left; an error that nobody asked for would be logged as a mistake of ours."""
     if not called.cancelled():
         called.exception()
 
