@@ -2,7 +2,9 @@
 
 import collections
 import json
+import logging
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +47,12 @@ BROKERS = [pytest.param("memory"), *DATABASES]
 _missing: collections.Counter[str] = collections.Counter()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # Below the shell's "&" and nohup SIGINT is ignored, and so it would be in every server that a test starts.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("service"):
         name = mark.args[0]
@@ -61,6 +69,27 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         counted = ", ".join(f"{name} ({count})" for name, count in sorted(_missing.items()))
         terminalreporter.section("skipped, because a program is missing")
         terminalreporter.line(f"{counted}. To install all of them: make services")
+
+
+class _Records(logging.Filter):
+    """Keeps what is logged. A filter, because configuring the logging again, as each application does, keeps these."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[tuple[str, str]] = []
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        self.messages.append((record.levelname, record.getMessage()))
+        return True
+
+
+@pytest.fixture
+def logged():
+    """What this package logs in a test, as ``(level, message)``, also within an application that is made in it."""
+    records = _Records()
+    logging.getLogger("serversent").addFilter(records)
+    yield records.messages
+    logging.getLogger("serversent").removeFilter(records)
 
 
 @pytest.fixture(scope="session")

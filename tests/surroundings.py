@@ -88,6 +88,32 @@ def wrapping(get_response):
 
 
 @sync_and_async_middleware
+def rewrapping(get_response):
+    """Makes another response around each body that streams."""
+
+    def wrap(response):
+        if not (response.streaming and getattr(response, "is_async", False)) or not hasattr(response, "_iterator"):
+            return response
+
+        async def loudly(content):
+            async for chunk in content:
+                yield chunk.replace(b"data: ", b"data: loud ")
+
+        return StreamingHttpResponse(loudly(response.streaming_content), headers=dict(response.headers))
+
+    if iscoroutinefunction(get_response):
+
+        async def middleware(request):
+            return wrap(await get_response(request))
+    else:
+
+        def middleware(request):
+            return wrap(get_response(request))
+
+    return middleware
+
+
+@sync_and_async_middleware
 def in_auckland(get_response):
     """Overrides the time zone for as long as the view runs."""
     if iscoroutinefunction(get_response):
@@ -253,6 +279,23 @@ async def channel_async_initial(request):
     return _channel(request, initial)
 
 
+class WithItsOwnIterator(StreamingHttpResponse):
+    """Frames what its view yields as it is iterated."""
+
+    def __aiter__(self):
+        return self._framed()
+
+    async def _framed(self):
+        async for part in super().__aiter__():
+            yield b"data: " + part + b"\n\n"
+
+
+async def own_iterator(request):
+    _note_view()
+    values = _async_values(_as_it_is, request, seconds=_seconds(request))
+    return WithItsOwnIterator(values, content_type="text/event-stream")
+
+
 # The same, as a class, a partial, an object and a decorated method.
 
 
@@ -312,6 +355,7 @@ STREAMS = {
     "plain-async": plain_async,
     "plain-sync": plain_sync,
     "bare": bare,
+    "plain-own-iterator": own_iterator,
     "decorated-async": decorated_async,
     "decorated-sync": decorated_sync,
     "response": response_of_ours,

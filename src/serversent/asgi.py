@@ -131,7 +131,7 @@ def _end_streams_of_old_session(request: HttpRequest) -> None:
     session, handoff = getattr(request, "session", None), handoff_of(request)
     old = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
     if old and session is not None and handoff is not None and getattr(session, "session_key", old) != old:
-        handoff.connections.end_session(old)
+        handoff.connections.look_at_session(old)
 
 
 class _Stream(NamedTuple):
@@ -151,36 +151,53 @@ def _take_stream(request: HttpRequest, response: Any) -> _Stream | HttpResponse 
     """Return the stream of a response, or a response instead, or ``None``: Django serves it."""
     if request.method == "HEAD":
         return _instead_of(response, HttpResponse(status=response.status_code))
+    handoff = handoff_of(request)
+    assert handoff is not None
     if not isinstance(response, EventStreamResponse):
+        inner = handoff.unserved()
         try:
-            return _take_plain_stream(request, response)
+            return (
+                _take_plain_stream(request, response)
+                if inner is None
+                else _take_wrapped_stream(request, response, inner)
+            )
         except TooManySyncStreams as error:
             return _instead_of(response, too_many_streams(error))
     if not response.body_is_ours:
-        return _take_wrapped_stream(request, response)
+        return _take_wrapped_stream(request, response, response)
     driver = response.detach()
     if isinstance(driver, StreamDriver):
-        driver.close_with(*_take_closers(response, lambda close: close == request.close and _has_files(request)))
+        taken = _take_closers(response, lambda close: close == request.close and _has_files(request))
+        response.close_with(*taken, *handoff.take_body())
         return _Stream(driver, None, opening_frame(of_channels=False), retries=True)
     return _Stream(driver, driver, opening_frame(of_channels=True), retries=True)
 
 
-def _take_wrapped_stream(request: HttpRequest, response: EventStreamResponse) -> _Stream:
-    """Take a stream of ours out with what a middleware has put around it, which yields all that the client gets."""
-    inner = response.driver
+def _take_wrapped_stream(request: HttpRequest, response: Any, ours: EventStreamResponse) -> _Stream | None:
+    """Take a stream of ours out with what a middleware has put around it, which yields all that the client gets.
+
+    The middleware has set the content of the response, or has made a response of its own around the content.
+    """
+
+    def belongs_to_stream(close: Callable[[], Any]) -> bool:
+        return close != ours.close_stream and (close != request.close or _has_files(request))
+
+    body, _ = _iterator_of(response)
+    if body is None:
+        return None
+    inner = ours.driver
     channels = inner if isinstance(inner, ChannelDriver) else None
     is_ours = "Content-Encoding" not in response.headers  # otherwise a comment of ours would not be understood
     driver = StreamDriver(
-        response.detach_wrapped(),
+        ours.detach_wrapped(body),
         name=inner.name,
         encode=_to_utf8,
         end_frame=b"",
         heartbeat=HEARTBEAT_FRAME if is_ours else b"",
-        prepare=connection_setup(request),
+        prepare=ours.prepare,
         channels=inner.channels,
-        closers=(inner.cancel,),
+        closers=(inner.cancel, *_take_closers(response, belongs_to_stream)),
     )
-    driver.close_with(*_take_closers(response, lambda close: close != request.close or _has_files(request)))
     return _Stream(driver, channels, b"", retries=is_ours)
 
 
@@ -196,13 +213,16 @@ def _take_plain_stream(request: HttpRequest, response: Any) -> _Stream | None:
     values, is_async = _iterator_of(response)
     if values is None:
         return None
-    closers: tuple[Callable[[], Any], ...] = _close_later(response)
-    if is_async:
-        closers += _take_closers(response, belongs_to_stream)
-    else:
-        # These are closed where the iterator runs, in its thread.
+    handoff = handoff_of(request)
+    assert handoff is not None
+    if not is_async:
         values = ThreadedIterator(values, prepare=prepare)
-        values.close_with(*_take_closers(response, belongs_to_stream))
+    taken = (*_take_closers(response, belongs_to_stream), *handoff.take_body())
+    closers = _close_later(response)
+    if is_async:
+        closers += taken
+    else:
+        values.close_with(*taken)  # closed where the iterator runs, in its thread
     driver = StreamDriver(
         values,
         name=printable(request.path),
@@ -215,12 +235,15 @@ def _take_plain_stream(request: HttpRequest, response: Any) -> _Stream | None:
     return _Stream(driver, None, b"", retries=False)
 
 
+_ITERATED_BY_DJANGO = (StreamingHttpResponse.__aiter__, EventStreamResponse.__aiter__)
+
+
 def _iterator_of(response: Any) -> tuple[Any, bool]:
     """Return the iterator of a response, and whether it is async; ``None`` if it has none.
 
     Not every response that streams is a ``StreamingHttpResponse``.
     """
-    if isinstance(response, StreamingHttpResponse):
+    if isinstance(response, StreamingHttpResponse) and type(response).__aiter__ in _ITERATED_BY_DJANGO:
         return response._iterator, response.is_async  # type: ignore[attr-defined]
     if hasattr(response, "__aiter__"):
         return aiter(response), True

@@ -13,7 +13,7 @@ from .connection import Connection
 from .drain import drain_on_stop
 from .driver import Driver, StreamDriver
 from .errors import ANOTHERS_PAGE, StreamRefused
-from .identity import Identity, identity_of, is_for_another
+from .identity import Identity, identity_of, is_for_another, known_user
 from .open_connections import Place, open_connections
 from .response import EventStreamResponse
 from .servers import Message, Receive, Send, may_receive_again
@@ -97,6 +97,15 @@ class Handoff:
         if self._opening is None:
             self._close_body()
 
+    def take_body(self) -> tuple[Callable[[], None], ...]:
+        """Return what closes the body, to be called when the stream's generator is closed."""
+        body, self._body = self._body, None
+        return () if body is None else (body,)
+
+    def unserved(self) -> EventStreamResponse | None:
+        """Return the response of ours that is not served, if it is one: a middleware may have put it into another."""
+        return self._kept[0] if len(self._kept) == 1 and not self._kept[0].is_detached else None
+
     def _close_body(self) -> None:
         close, self._body = self._body, None
         if close is not None:
@@ -129,12 +138,10 @@ class Handoff:
         if request is None:
             self._request = None
             return None
-        identity = identity_of(request, self._since)
-        if identity == self.identity:
+        if not known_user(request):
             return None
-        if identity.user:
-            self._request = None
-        self.identity = identity
+        self._request = None
+        self.identity = identity = identity_of(request, self._since)
         self.connections.give_back(self._places)
         self._places = []
         self._places = self.connections.take_place(identity)

@@ -9,6 +9,7 @@ import contextlib
 import contextvars
 import logging
 import random
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable
@@ -179,7 +180,7 @@ class Hub:
             self._ring.clear(recent.after)
             self._hold(recent.events)
             await self.hear(self._broker, head, recent if setting("REPLAY_BYTES") >= RECENT_BYTES else None)
-        except BaseException:
+        except (Exception, asyncio.CancelledError):
             if self._starting is asyncio.current_task():
                 self._starting = None  # the next one tries again
             raise
@@ -248,8 +249,8 @@ class Hub:
             except asyncio.CancelledError:
                 await tail.aclose()
                 if asyncio.current_task() in self._tasks:  # not by stop(): the event loop ends
-                    self._tasks = []
-                    await self._broker.aclose()
+                    tasks, broker = self._detach()
+                    await self._close([task for task in tasks if task is not asyncio.current_task()], broker)
                 raise
             except Exception:
                 await tail.aclose()
@@ -334,6 +335,8 @@ class Hub:
         self._revoked = None
         if not piece.cursor.is_of(self._cursor):
             self._forget_revocations()
+            if self.is_behind and self.on_gap is not None:  # they may be in the queue that is left out
+                self.on_gap()
         self._cursor = piece.cursor
         self._ring.clear(piece.after)
         self._reads = self._new_reads()
@@ -545,23 +548,28 @@ class Hub:
 
 
 _closing: set[asyncio.Task[None]] = set()
+_lock = threading.Lock()  # loops of several threads share the table of hubs
 _hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Hub]] = weakref.WeakKeyDictionary()
 
 
 async def stop_hubs() -> None:
     """Stop every hub of the running event loop, which is about to end."""
-    for each in _hubs.get(asyncio.get_running_loop(), {}).values():
+    for each in list(_hubs.get(asyncio.get_running_loop(), {}).values()):
         await each.stop()
+
+
+def _hubs_of(loop: asyncio.AbstractEventLoop) -> dict[str, Hub]:
+    if loop not in _hubs:
+        for ended in [each for each in _hubs if each.is_closed()]:
+            for left in _hubs.pop(ended, {}).values():
+                left.abandon()
+    return _hubs.setdefault(loop, {})
 
 
 def hub(alias: str) -> Hub:
     """Return the running event loop's hub of a broker. Raises ``UnknownBroker``."""
-    loop = asyncio.get_running_loop()
-    if loop not in _hubs:
-        for ended in [each for each in _hubs if each.is_closed()]:
-            for left in _hubs.pop(ended).values():
-                left.abandon()
-    hubs = _hubs.setdefault(loop, {})
+    with _lock:
+        hubs = _hubs_of(asyncio.get_running_loop())
     if alias not in hubs:
         hubs[alias] = Hub(alias)
     return hubs[alias]

@@ -5,7 +5,7 @@ import hashlib
 import logging
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.contrib.sessions.backends.signed_cookies import SessionStore as SignedCookies
@@ -16,12 +16,14 @@ from django.utils.module_loading import import_string
 
 from .conf import setting
 from .cursors import Cursor
+from .sessions import is_kept_by_server
 
 __all__ = [
     "NOBODY",
     "Identity",
     "identity_of",
     "is_for_another",
+    "known_user",
     "new_session_id",
     "page_user",
     "session_ids",
@@ -48,7 +50,7 @@ class Identity:
     address: str
     since: float
     signed: Cursor | None = None
-    session_key: str = ""
+    session_key: str = field(default="", repr=False)
 
     @property
     def is_known(self) -> bool:
@@ -62,7 +64,7 @@ def identity_of(request: HttpRequest, since: float, signed: Cursor | None = None
     """Return who listens. It asks no database: what the view and its middleware did not ask for does not matter."""
     session = getattr(request, "session", None)
     return Identity(
-        user=_known_user(request),
+        user=known_user(request),
         sessions=() if session is None else session_ids(session),
         address=_address(request),
         since=since,
@@ -94,7 +96,8 @@ def is_for_another(request: HttpRequest, user: str) -> bool:
     return bool(said and user and said != page_user(user))
 
 
-def _known_user(request: HttpRequest) -> str:
+def known_user(request: HttpRequest) -> str:
+    """Return the primary key of the request's user, as far as it was asked for; nothing for anybody else."""
     user = request.__dict__.get("user")
     if isinstance(user, LazyObject) and user.__dict__.get("_wrapped", empty) is empty:
         user = getattr(request, "_acached_user", None)  # of request.auser()
@@ -103,9 +106,7 @@ def _known_user(request: HttpRequest) -> str:
 
 def _session_key(session: Any) -> str:
     # One that is not loaded may be anything that a client has made up.
-    if isinstance(session, SignedCookies) or not hasattr(session, "_session_cache"):
-        return ""
-    return session.session_key or ""
+    return (session.session_key or "") if hasattr(session, "_session_cache") and is_kept_by_server(session) else ""
 
 
 def _address(request: HttpRequest) -> str:

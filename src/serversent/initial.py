@@ -99,21 +99,30 @@ class Turns:
         self._free = asyncio.Semaphore(AT_ONCE)
 
     @contextlib.asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Wait for a turn. One that takes too long is not waited for: it may never end, and is somebody else's."""
-        has_turn = True
-        try:
-            async with asyncio.timeout(TURN_SECONDS * random.uniform(0.5, 1)) if self._free.locked() else _no_limit():
-                await self._free.acquire()
-        except TimeoutError:
-            has_turn = False
-        try:
-            yield
-        finally:
-            if has_turn:
+    async def turn(self) -> AsyncIterator[bool]:
+        """Wait for a turn, and tell whether there was one.
+
+        One that takes too long is not waited for, and a state that keeps its own for so long gives it back: it may
+        never end, and is somebody else's.
+        """
+        if self._free.locked():
+            try:
+                async with asyncio.timeout(TURN_SECONDS * random.uniform(0.5, 1)):
+                    await self._free.acquire()
+            except TimeoutError:
+                yield False
+                return
+        else:
+            await self._free.acquire()
+        loop, held = asyncio.get_running_loop(), [True]
+
+        def release() -> None:
+            if held.pop() if held else False:
                 self._free.release()
 
-
-@contextlib.asynccontextmanager
-async def _no_limit() -> AsyncIterator[None]:
-    yield
+        timer = loop.call_later(TURN_SECONDS, release)
+        try:
+            yield True
+        finally:
+            timer.cancel()
+            release()

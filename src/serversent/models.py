@@ -42,7 +42,8 @@ class _EventQuerySet(models.QuerySet["Event"]):
         with transaction.atomic(using=alias):
             newest = self.using(alias).order_by().values_list("channel").annotate(models.Max("pk"))
             floors: dict[str, int] = dict(newest)
-            deleted = super().delete()
+            seen = self.using(alias).filter(pk__lte=max(floors.values(), default=0))  # others come meanwhile
+            deleted = models.QuerySet.delete(seen)
             if floors:
                 _raise_floors(alias, floors)
         return deleted

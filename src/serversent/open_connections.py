@@ -17,7 +17,7 @@ from .errors import StreamRefused
 from .identity import Identity
 from .reads import in_no_context
 from .revocations import Revocation
-from .sessions import ended_sessions
+from .sessions import can_look, ended_sessions
 from .threads import StreamThread
 from .watch import Watch
 
@@ -58,7 +58,7 @@ class OpenConnections:
         self._places: Counter[Place] = Counter()
         self._timer: asyncio.TimerHandle | None = None
         self._draining = False
-        self._sessions_at = 0.0
+        self._sessions_at = time.monotonic()
         self._sessions: asyncio.Task[None] | None = None
         self._watch = Watch(self._end_revoked, self._end_known)
 
@@ -135,6 +135,11 @@ class OpenConnections:
         for number, connection in enumerate(connections):
             _guarded(connection, functools.partial(connection.drain, (number + random.random()) * step))
 
+    def look_at_session(self, key: str) -> None:
+        """End the streams of a session if it is over, which has been seen of its browser."""
+        if self._index.of_key(key) and can_look():
+            in_no_context(self._end_sessions([key]))
+
     def end_session(self, key: str) -> None:
         """End the streams of a session that is over. Their clients come back, and are judged anew."""
         for connection in list(self._index.of_key(key)):
@@ -170,9 +175,11 @@ class OpenConnections:
 
     def _look_at_sessions(self, now: float) -> None:
         seconds, keys = setting("SESSION_CHECK_SECONDS"), self._index.keys()
-        if seconds is None or not keys or now < self._sessions_at:
+        if seconds is None or now < self._sessions_at + seconds:
             return
-        self._sessions_at = now + seconds * random.uniform(0.8, 1)
+        self._sessions_at = now
+        if not keys or not can_look():
+            return
         if self._sessions is None or self._sessions.done():
             self._sessions = in_no_context(self._end_sessions(keys))
 
@@ -274,7 +281,7 @@ def connections_of(loop: asyncio.AbstractEventLoop) -> OpenConnections:
     """Return the connections of an event loop."""
     connections = _by_loop.get(loop)
     if connections is None:
-        for ended in [each for each in _by_loop if each.is_closed()]:  # what they serve refers to them
-            del _by_loop[ended]
+        for ended in [each for each in list(_by_loop) if each.is_closed()]:  # what they serve refers to them
+            _by_loop.pop(ended, None)
         connections = _by_loop[loop] = OpenConnections()
     return connections

@@ -159,9 +159,25 @@ class EventStreamResponse(StreamingHttpResponse):
         self._iterator = self._own_body = None  # a cycle: they refer to the response
         return driver
 
-    def detach_wrapped(self) -> AsyncGenerator[Any]:
-        """Take out what a middleware has put around the stream, with the stream in it: an iterator of bytes."""
-        body, ours = self._iterator, self._own_body
+    @property
+    def prepare(self) -> Callable[[], object] | None:
+        """What each thread of the stream calls first."""
+        return self._prepare
+
+    @property
+    def is_detached(self) -> bool:
+        return self._detached
+
+    def close_with(self, *closers: Callable[[], Any]) -> None:
+        """Call these when the generator of a stream that is handed off is closed, where it runs."""
+        if isinstance(self._values, ThreadedIterator):
+            self._values.close_with(*closers)
+        elif isinstance(self._driver, StreamDriver):
+            self._driver.close_with(*closers)
+
+    def detach_wrapped(self, body: Any) -> AsyncGenerator[Any]:
+        """Take out ``body``, which a middleware has put around the stream, with the stream in it: chunks of bytes."""
+        ours = self._own_body
         self._detached = self._is_handed_off = True
         self._iterator = self._own_body = None
         return _closing_both(body, ours)

@@ -4,15 +4,20 @@ Django sends no signal then. So the sessions of open streams are looked up now a
 connection that is closed again.
 """
 
+import random
 from collections.abc import Collection
 from importlib import import_module
 from typing import Any
 
 from django.conf import settings
+from django.contrib.sessions.backends.cache import SessionStore as CachedSessions
+from django.contrib.sessions.backends.signed_cookies import SessionStore as SignedCookies
 from django.db import router
 from django.utils import timezone
 
-__all__ = ["ended_sessions"]
+from .conf import setting
+
+__all__ = ["can_look", "ended_sessions", "is_kept_by_server"]
 
 KEYS_PER_QUERY = 500
 
@@ -20,16 +25,38 @@ KEYS_PER_QUERY = 500
 KEYS_PER_LOOK = 100
 
 
+def can_look() -> bool:
+    """Whether sessions can be looked up outside of a request: not where their place depends on it, as with tenants."""
+    if setting("PREPARE_CONNECTIONS") is not None:
+        return False
+    cache = settings.CACHES.get(settings.SESSION_CACHE_ALIAS, {})
+    return not (issubclass(_store(), CachedSessions) and cache.get("KEY_FUNCTION"))
+
+
+def is_kept_by_server(session: Any) -> bool:
+    """Whether a session is one of the project's engine, and can be looked up by its key."""
+    return isinstance(session, _store()) and not isinstance(session, SignedCookies)
+
+
 def ended_sessions(keys: Collection[str]) -> set[str]:
     """Return those of some session keys whose sessions are over. Raises what the store raises."""
-    store: Any = import_module(settings.SESSION_ENGINE).SessionStore
-    names = list(keys)
+    store, names = _store(), list(keys)
+    parts = [names[start : start + KEYS_PER_QUERY] for start in range(0, len(names), KEYS_PER_QUERY)]
     if hasattr(store, "get_model_class"):
-        parts = (names[start : start + KEYS_PER_QUERY] for start in range(0, len(names), KEYS_PER_QUERY))
         return {key for part in parts for key in _not_in_database(store.get_model_class(), part)}
-    if hasattr(store, "cache_key_prefix"):
-        return _not_in_cache(store(), names)
-    return {key for key in names[:KEYS_PER_LOOK] if not store().exists(key)}
+    if issubclass(store, CachedSessions):
+        return {key for part in parts for key in _not_in_cache(store(), part)}
+    some = random.sample(names, min(KEYS_PER_LOOK, len(names)))
+    return {key for key in some if not _is_alive(store(key))}
+
+
+def _store() -> Any:
+    return import_module(settings.SESSION_ENGINE).SessionStore
+
+
+def _is_alive(session: Any) -> bool:
+    session.get("")  # loads it: one that has expired loses its key
+    return session.session_key is not None
 
 
 def _not_in_database(model: Any, keys: list[str]) -> set[str]:

@@ -8,7 +8,6 @@ from django.apps import apps
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.signals import user_logged_in, user_logged_out
-from django.contrib.sessions.backends.signed_cookies import SessionStore as SignedCookies
 from django.db import connections, transaction
 from django.db.models.signals import post_delete, post_save
 
@@ -16,6 +15,7 @@ from . import page
 from .brokers import broker
 from .identity import new_session_id
 from .publish import end_old_key, end_session, end_streams
+from .sessions import is_kept_by_server
 
 __all__ = ["connect"]
 
@@ -43,8 +43,8 @@ def _logged_in(sender: Any, request: Any, user: Any, **kwargs: Any) -> None:
         return
     new_session_id(session)
     # A login as another user flushes the session, and any login gives it another key. Streams under the old key end.
-    old = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
-    if old and old != session.session_key and not isinstance(session, SignedCookies):
+    old = getattr(request, "COOKIES", {}).get(settings.SESSION_COOKIE_NAME)
+    if old and old != session.session_key and is_kept_by_server(session) and not session.exists(old):
         _say(end_old_key, old)
 
 

@@ -381,9 +381,11 @@ class ChannelDriver:
         last: ServerSentEvent | None = None
         values = initial_values(self._initial, Cursor(self._epoch, start), self.name, self._prepare)
         async with contextlib.aclosing(values):
+            waits = self._initial is not None
             while True:
-                async with self._hub.initial_turns.turn() if self._initial is not None else contextlib.nullcontext():
+                async with self._hub.initial_turns.turn() if waits else contextlib.nullcontext(False) as has_turn:
                     value = await anext(values, _END)
+                waits = has_turn  # who has waited too long once waits no more
                 if value is _END:
                     break
                 event = value if isinstance(value, ServerSentEvent) else ServerSentEvent(value)

@@ -225,7 +225,12 @@ class Stream:
             _owners[:] = [owner]
             memory.clear()
         backend = {"BACKEND": "serversent.brokers.memory.MemoryBroker"}
-        configured = {**getattr(settings, "SERVERSENT", {}), "BROKERS": dict.fromkeys(broker_settings(), backend)}
+        # The sessions of a TestCase are in its transaction, where no other connection sees them.
+        configured = {
+            **getattr(settings, "SERVERSENT", {}),
+            "BROKERS": dict.fromkeys(broker_settings(), backend),
+            "SESSION_CHECK_SECONDS": None,
+        }
         self._settings = override_settings(SERVERSENT=configured)
         self._settings.enable()
         for alias, cursor in stood_in_for:

@@ -19,6 +19,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import (
     DEFAULT_DB_ALIAS,
     InternalError,
+    OperationalError,
     ProgrammingError,
     connections,
     transaction,
@@ -36,7 +37,7 @@ from .numbering import Unnumbered, can_number, number, number_all, pending, send
 from .pages import read_channels
 from .pruning import is_needed, prune
 from .session import Session, own_connection, sql
-from .transactions import after_commit, in_transaction, open_transaction
+from .transactions import after_commit, awaited_transaction, in_transaction
 from .wakeup import Wakeup, wake
 
 __all__ = ["DatabaseBroker"]
@@ -49,6 +50,7 @@ T = TypeVar("T")
 RETENTION_SECONDS = 86_400
 PUBLISHER_PRUNE_SECONDS = 600
 MAX_BACKOFF_SECONDS = 10.0
+PRUNE_SECONDS = 5.0  # of a hub, each minute: its reads have a deadline
 READERS = 2
 
 # One INSERT: SQLite's parameters are bounded, and a server may refuse a statement of 16 MB.
@@ -103,7 +105,7 @@ class DatabaseBroker(Broker):
             self._append_apart(events)
             return
         connection = connections[self.database]
-        other = None if in_transaction(connection) else open_transaction()
+        other = None if in_transaction(connection) else awaited_transaction(events)
         if other is None:
             self._append_with(connection, events)
         else:
@@ -390,6 +392,9 @@ def _batches(rows: Sequence[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]
 
 # What runs in the threads of sessions.
 
+# MariaDB's errors of a user who may not write, and of a server that takes no writes.
+_READ_ONLY = [(1142,), (1290,)]
+
 
 def _next(connection: BaseDatabaseWrapper, wakeup: Wakeup, after: Cursor) -> Events:
     """Return what is new, or wait a while for it. A commit during the read ends the wait."""
@@ -414,10 +419,12 @@ def _number(connection: BaseDatabaseWrapper, number: Callable[[BaseDatabaseWrapp
     """Number the events that others have left. A reader without the right to write reads on all the same."""
     try:
         number(connection)
-    except (InternalError, ProgrammingError, Unnumbered) as error:
+    except (InternalError, OperationalError, ProgrammingError) as error:
+        if isinstance(error, OperationalError) and not (isinstance(error, Unnumbered) or error.args[:1] in _READ_ONLY):
+            raise
         logger.warning("Events in the outbox of %r cannot be numbered: %s", connection.alias, error)
 
 
 def _prune_if_needed(connection: BaseDatabaseWrapper, seconds: float, keep: int | None) -> None:
     if is_needed(connection, seconds, keep):
-        prune(connection, seconds, keep)
+        prune(connection, seconds, keep, max_seconds=PRUNE_SECONDS)

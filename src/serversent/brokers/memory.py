@@ -15,7 +15,7 @@ from ..channels import REVOKED, REVOKED_SECONDS
 from ..cursors import Cursor
 from ..errors import CursorExpired
 from .base import PAGE_BYTES, Broker, Events, LoggedEvent, OutgoingEvent
-from .transactions import after_commit, open_transaction
+from .transactions import after_commit, awaited_transaction
 
 __all__ = ["MemoryBroker", "begin_at", "clear"]
 
@@ -79,7 +79,7 @@ class MemoryBroker(Broker):
         return _logs[self.alias]
 
     def append(self, events: Sequence[OutgoingEvent], *, on_commit: bool = True) -> None:
-        alias = open_transaction() if on_commit else None
+        alias = awaited_transaction(events) if on_commit else None
         if alias is None:
             self._append(events)
         else:

@@ -19,16 +19,22 @@ LOOK_EVENTS = 5000
 
 # The place of an event in the order of commits. The trigger is deferred: it takes the next number of the outbox's own
 # sequence while its transaction commits, so a transaction that waited for another one gets a higher number. Place 0
-# means that no number is needed: the insert and the commit are one call.
+# means that no number is needed: the insert and the commit are one call. The function has its owner's rights, because a
+# role that may only insert may not update: it looks nowhere but at its own table, and nobody else may make a trigger of
+# it.
 _POSTGRESQL_PLACE = """
 CREATE OR REPLACE FUNCTION serversent_place() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    outbox text := format('%I.%I', TG_TABLE_SCHEMA, TG_TABLE_NAME);
 BEGIN
-    UPDATE serversent_outbox SET place = nextval(pg_get_serial_sequence('serversent_outbox', 'id')) WHERE id = NEW.id;
+    EXECUTE format('UPDATE %s SET place = nextval(pg_get_serial_sequence($1, ''id'')) WHERE id = $2', outbox)
+    USING outbox, NEW.id;
     RETURN NULL;
 END
 $$
 """
+_POSTGRESQL_PLACE_RIGHTS = "REVOKE EXECUTE ON FUNCTION serversent_place() FROM PUBLIC"
 _POSTGRESQL_PLACE_TRIGGER = """
 CREATE CONSTRAINT TRIGGER serversent_outbox_place AFTER INSERT ON serversent_outbox
 DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.place IS NULL) EXECUTE FUNCTION serversent_place()
@@ -51,7 +57,7 @@ DECLARE
     batch_bytes bigint := {BATCH_BYTES};
     look_events integer := {LOOK_EVENTS};
     is_crowded boolean;
-    upto bigint := (SELECT max(id) FROM serversent_outbox);
+    upto bigint;
     oldest bigint;
     moved integer;
     rounds integer := 0;
@@ -66,7 +72,8 @@ BEGIN
             IF NOT pg_try_advisory_xact_lock((7310::bigint << 32) | 'serversent_event'::regclass::oid::bigint) THEN
                 RETURN;
             END IF;
-            SELECT count(*) > batch_events OR sum(size) > batch_bytes INTO is_crowded FROM (
+            upto := coalesce(upto, (SELECT max(id) FROM serversent_outbox), 0);
+            SELECT count(*) > batch_events OR coalesce(sum(size), 0) > batch_bytes INTO is_crowded FROM (
                 SELECT octet_length(data) AS size FROM serversent_outbox ORDER BY id LIMIT batch_events + 1
             ) AS first;
             IF NOT is_crowded THEN
@@ -91,7 +98,8 @@ BEGIN
                 SELECT channel, event, data, octet_length(data), clock_timestamp() FROM gone
                 ORDER BY coalesce(nullif(place, 0), id), id;
                 -- Whoever is not among the first rows has a higher id, and a place that is higher still. So the rows
-                -- whose place is not above the last of these ids are next. One transaction may have filled all of it.
+                -- whose place is not above the last of these ids are next. One transaction may have filled all of it:
+                -- then all are looked at, which takes a sort, and more are moved.
                 FOREACH look_events IN ARRAY ARRAY[{LOOK_EVENTS}, 2147483647] LOOP
                     WITH few AS MATERIALIZED (
                         SELECT id, coalesce(nullif(place, 0), id) AS place, octet_length(data) AS size
@@ -105,7 +113,8 @@ BEGIN
                     ),
                     gone AS (
                         DELETE FROM serversent_outbox WHERE id = ANY (ARRAY(
-                            SELECT id FROM sure WHERE number <= batch_events AND bytes_before < batch_bytes
+                            SELECT id FROM sure WHERE bytes_before < batch_bytes AND number <=
+                                CASE WHEN look_events > {LOOK_EVENTS} THEN 20 * batch_events ELSE batch_events END
                         ))
                         RETURNING id, channel, event, data, place
                     )
@@ -136,7 +145,12 @@ BEGIN
         END;
         COMMIT;
         rounds := rounds + 1;
-        oldest := (SELECT min(id) FROM serversent_outbox);
+        BEGIN
+            oldest := (SELECT min(id) FROM serversent_outbox);
+        EXCEPTION WHEN query_canceled OR OTHERS THEN
+            problem := SQLERRM;
+            RETURN;
+        END;
         -- A publisher that met endless others would never return. What was there when it came is moved in any case.
         EXIT WHEN oldest IS NULL OR (rounds >= 20 AND oldest > upto);
     END LOOP;
@@ -154,6 +168,14 @@ BEGIN
 END
 $$
 """
+
+_POSTGRESQL = [
+    _POSTGRESQL_PLACE,
+    _POSTGRESQL_PLACE_RIGHTS,
+    _POSTGRESQL_NUMBER,
+    _POSTGRESQL_SEND,
+    _POSTGRESQL_CONTROL_INDEX,
+]
 
 # One writer at a time: an event that is inserted into the outbox by SQL gets its offset within the same transaction.
 _SQLITE_TRIGGER = """
@@ -178,14 +200,14 @@ _MARIADB = [
 def install(connection: BaseDatabaseWrapper) -> None:
     """Create or replace what the log needs beside its tables. Raises ``DatabaseError``."""
     if connection.vendor == "postgresql":
-        for statement in (_POSTGRESQL_PLACE, _POSTGRESQL_NUMBER, _POSTGRESQL_SEND, _POSTGRESQL_CONTROL_INDEX):
+        for statement in _POSTGRESQL:
             sql(connection, statement)
         trigger = "SELECT 1 FROM pg_trigger WHERE tgrelid = 'serversent_outbox'::regclass AND tgname = %s"
         if not sql(connection, trigger, ["serversent_outbox_place"]):
             sql(connection, _POSTGRESQL_PLACE_TRIGGER)
     elif connection.vendor == "sqlite":
         sql(connection, _SQLITE_TRIGGER)
-    elif connection.vendor == "mysql" and not _has_column(connection, "size"):
+    elif _is_mariadb(connection) and not _has_column(connection, "size"):
         for statement in _MARIADB:
             sql(connection, statement)
 
@@ -203,7 +225,11 @@ def _is_installed(connection: BaseDatabaseWrapper) -> bool:
         return sql(connection, "SELECT to_regproc('serversent_number')")[0][0] is not None
     if connection.vendor == "sqlite":
         return bool(sql(connection, "SELECT 1 FROM sqlite_master WHERE name = 'serversent_outbox_number'"))
-    return connection.vendor != "mysql" or _has_column(connection, "size")
+    return not _is_mariadb(connection) or _has_column(connection, "size")
+
+
+def _is_mariadb(connection: BaseDatabaseWrapper) -> bool:
+    return connection.vendor == "mysql" and connection.mysql_is_mariadb  # type: ignore[attr-defined]
 
 
 def _has_column(connection: BaseDatabaseWrapper, name: str) -> bool:
@@ -214,6 +240,8 @@ def _has_column(connection: BaseDatabaseWrapper, name: str) -> bool:
 
 def uninstall(connection: BaseDatabaseWrapper) -> None:
     """Remove it. Raises ``DatabaseError``."""
+    if connection.vendor == "mysql" and not _is_mariadb(connection):
+        return
     for statement in _UNINSTALL.get(connection.vendor, ()):
         sql(connection, statement)
 

@@ -5,8 +5,9 @@ missed something.
 """
 
 import contextlib
+import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -21,23 +22,29 @@ FOLD_SECONDS = 30 * 86_400
 
 
 def prune(
-    connection: BaseDatabaseWrapper, older_than: float, keep: int | None, *, max_batches: int | None = None
+    connection: BaseDatabaseWrapper,
+    older_than: float,
+    keep: int | None,
+    *,
+    max_batches: int | None = None,
+    max_seconds: float | None = None,
 ) -> int:
     """Remove what is older than so many seconds, and all but the newest ``keep`` events of each channel.
 
     ``connection`` is one of our own: each batch is a transaction. ``max_batches`` bounds the work for each channel, and
-    for what is old.
+    for what is old; after ``max_seconds`` no further batch is begun.
     """
+    limits = _Limits(max_batches, None if max_seconds is None else time.monotonic() + max_seconds)
     state(connection)  # makes the log's row, which a flush takes away: it keeps how far offsets have come
-    removed = _in_batches(connection, *_oldest(connection, older_than), max_batches)
+    removed = _in_batches(connection, *_oldest(connection, older_than), limits)
     # A revocation has to be there as long as anything that it may refuse.
     revoked = [REVOKED, REVOKED_SECONDS]
     removed += _in_batches(
-        connection, _OLDEST_OF.format(index=by_channel(connection), before=_ago(connection)), revoked, max_batches
+        connection, _OLDEST_OF.format(index=by_channel(connection), before=_ago(connection)), revoked, limits
     )
     if keep is not None:
         for channel, last in _surplus(connection, keep):
-            removed += _in_batches(connection, _UP_TO.format(by_channel(connection)), [channel, last], max_batches)
+            removed += _in_batches(connection, _UP_TO.format(by_channel(connection)), [channel, last], limits)
     _fold_old_floors(connection)
     return removed
 
@@ -109,9 +116,17 @@ def _surplus(connection: BaseDatabaseWrapper, keep: int) -> list[tuple[str, int]
     return [(channel, row[0]) for (channel,) in crowded for row in sql(connection, newest, [channel])]
 
 
-def _in_batches(connection: BaseDatabaseWrapper, select: str, parameters: list[object], max_batches: int | None) -> int:
+class _Limits(NamedTuple):
+    max_batches: int | None
+    until: float | None  # of time.monotonic()
+
+    def allow(self, batches: int) -> bool:
+        return batches != self.max_batches and (self.until is None or time.monotonic() < self.until)
+
+
+def _in_batches(connection: BaseDatabaseWrapper, select: str, parameters: list[object], limits: _Limits) -> int:
     removed = batches = 0
-    while batches != max_batches and (rows := sql(connection, select, parameters)):
+    while limits.allow(batches) and (rows := sql(connection, select, parameters)):
         batches += 1
         _remove(connection, dict(sorted((channel, offset) for offset, channel in rows)), [row[0] for row in rows])
         removed += len(rows)

@@ -5,6 +5,7 @@ import contextlib
 import functools
 import os
 import socket
+import threading
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -56,6 +57,7 @@ class Session:
 
     def _begin(self) -> None:
         self._connection = own_connection(self._alias)
+        self._given_up = threading.Event()
         self._thread = StreamThread(IDLE_SECONDS, on_idle=functools.partial(_close, self._connection))
 
     async def run(
@@ -64,13 +66,15 @@ class Session:
         if self._closed:
             raise InterfaceError("the connection was closed, because nobody listens any more")
         connection = self._connection
-        call = functools.partial(_run, connection, functools.partial(fn, connection, *args, **kwargs))
+        given_up = self._given_up
+        call = functools.partial(_run, connection, given_up, functools.partial(fn, connection, *args, **kwargs))
         called = asyncio.get_running_loop().run_in_executor(self._thread, call)  # type: ignore[arg-type]
         called.add_done_callback(_retrieve)
         done, _ = await asyncio.wait({called}, timeout=self._seconds)
         if done:
             self._seconds = READ_SECONDS
             return called.result()
+        given_up.set()
         self.close()
         _sever(connection)
         seconds, self._seconds = self._seconds, min(2 * self._seconds, MAX_READ_SECONDS)
@@ -86,13 +90,13 @@ class Session:
         self._thread.shutdown()
 
 
-def _run(connection: BaseDatabaseWrapper, call: Callable[[], T]) -> T:
+def _run(connection: BaseDatabaseWrapper, given_up: threading.Event, call: Callable[[], T]) -> T:
     was_open = connection.connection is not None
     try:
         return call()
     except DatabaseError:
         _close(connection)
-        if not was_open:
+        if given_up.is_set() or not was_open:
             raise
     # A connection that was kept may have died long ago. What runs here may run twice: it reads, numbers or prunes.
     try:

@@ -1,18 +1,32 @@
 """Which transaction a sent event belongs to."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-__all__ = ["after_commit", "in_transaction", "open_transaction"]
+from ..channels import CONTROL
+from .base import OutgoingEvent
+
+__all__ = ["after_commit", "awaited_transaction", "in_transaction", "open_transaction"]
 
 logger = logging.getLogger("serversent")
 
 # libpq's PQTRANS_INTRANS and PQTRANS_INERROR, and MariaDB's SERVER_STATUS_IN_TRANS.
 _POSTGRESQL_IN_TRANSACTION = (2, 3)
 _MARIADB_IN_TRANSACTION = 1
+
+
+def awaited_transaction(events: Sequence[OutgoingEvent]) -> str | None:
+    """Return the alias of the database whose commit these events have to wait for, if there is one.
+
+    Revocations wait for no commit that nobody would tell of: they would be lost.
+    """
+    alias = open_transaction()
+    if alias is None or connections[alias].in_atomic_block or any(event.channel not in CONTROL for event in events):
+        return alias
+    return None
 
 
 def open_transaction() -> str | None:
@@ -25,7 +39,9 @@ def open_transaction() -> str | None:
         blocks = connections[alias].atomic_blocks
         if any(not getattr(block, "_from_testcase", False) for block in blocks):
             return alias
-        if not blocks and _is_begun_by_hand(connections[alias]):
+        # Where autocommit is off for good, a mere read begins one; of other databases than the default that is no sign.
+        counts = alias == DEFAULT_DB_ALIAS or connections[alias].settings_dict["AUTOCOMMIT"]
+        if counts and not blocks and _is_begun_by_hand(connections[alias]):
             return alias
     return None
 

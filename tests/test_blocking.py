@@ -1,0 +1,113 @@
+"""Async code that waits without await: its view is named, once, and the others get their turn."""
+
+import asyncio
+import time
+
+import pytest
+from django.http import StreamingHttpResponse
+from django.test import override_settings
+from django.urls import path
+
+from serversent import Subscription, blocking, channel_stream, event_stream
+from serversent.asgi import get_asgi_application
+from serversent.brokers import memory
+from serversent.open_connections import open_connections
+from serversent.testing import open_stream
+
+SETTINGS = {"BROKERS": {"default": {"BACKEND": "serversent.brokers.memory.MemoryBroker"}}}
+SECONDS = 20
+
+
+@event_stream
+async def sleeping(request):
+    for _ in range(int(request.GET["times"])):
+        time.sleep(float(request.GET["seconds"]))
+        yield "awake"
+    await asyncio.sleep(60)
+
+
+@event_stream
+async def awaiting(request):
+    await asyncio.sleep(1.2)
+    while True:
+        yield "awake"
+        await asyncio.sleep(1.2)
+
+
+async def plain(request):
+    async def values():
+        for _ in range(2):
+            time.sleep(0.3)
+            yield b"data: awake\n\n"
+        await asyncio.sleep(60)
+
+    return StreamingHttpResponse(values(), content_type="text/event-stream")
+
+
+@channel_stream
+async def state(request):
+    async def initial():
+        time.sleep(0.3)
+        return "state"
+
+    return Subscription("c", initial=initial)
+
+
+urlpatterns = [
+    path("sleeping/", sleeping),
+    path("awaiting/", awaiting),
+    path("plain/", plain),
+    path("state/", state),
+]
+
+
+@pytest.fixture(autouse=True)
+def project(monkeypatch):
+    memory.clear()
+    monkeypatch.setattr(blocking, "LIMIT_SECONDS", 0.2)
+    blocking._warned.clear()
+    with override_settings(ROOT_URLCONF=__name__, SERVERSENT=SETTINGS, MIDDLEWARE=[]):
+        yield
+
+
+def said(logged):
+    return [message for _, message in logged if "kept the event loop" in message]
+
+
+@pytest.mark.parametrize(
+    ("url", "name"), [("/sleeping/?seconds=0.3&times=2", "sleeping"), ("/plain/", "/plain/"), ("/state/", "state")]
+)
+async def test_a_view_that_keeps_the_loop_is_named_once(url, name, logged):
+    for _ in range(2):
+        async with open_stream(get_asgi_application(), url) as stream:
+            await stream.take(2, SECONDS)
+    assert len(said(logged)) == 1
+    assert name in said(logged)[0]
+    assert "await asyncio.sleep(...)" in said(logged)[0]
+
+
+async def test_waiting_is_not_keeping(logged):
+    async with open_stream(get_asgi_application(), "/awaiting/") as stream:
+        await stream.take(2, SECONDS)
+    assert not said(logged)
+
+
+async def test_others_get_their_turn_and_a_client_that_leaves_is_noticed():
+    """After each step, though the generator itself never awaits anything."""
+    turns = 0
+
+    async def count():
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    counting = asyncio.ensure_future(count())
+    async with open_stream(get_asgi_application(), "/sleeping/?seconds=0.05&times=10000") as stream:
+        await stream.take(10, SECONDS)
+        assert turns >= 10
+        async with asyncio.timeout(SECONDS):
+            stream._gone.set()
+            while len(open_connections()):
+                await asyncio.sleep(0)
+    counting.cancel()
