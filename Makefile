@@ -7,7 +7,7 @@ ENVIRONMENT = $(PYTHON) scripts/environment.py
 BIN = .venv/bin
 
 # A second run of the environment script is a no-op.
-.PHONY: help environment demo test test-all test-main test-browser test-pairs test-newest test-servers services client lint docs bench bench-quick coverage clean
+.PHONY: help environment demo test test-all test-main test-browser test-pairs test-newest test-servers services client lint docs bench bench-quick chaos mutate coverage clean
 
 help:
 	@echo 'make demo      the demo page on http://127.0.0.1:$(PORT)/ (PORT=...)'
@@ -17,6 +17,8 @@ help:
 	@echo 'make client    the minified browser client and its types'
 	@echo 'make lint      ruff, mypy, import-linter, biome, tsc     make docs    the documentation'
 	@echo 'make bench     this package beside others, long; bench-quick: small numbers'
+	@echo 'make chaos     publishers, servers, clients and databases that fail at once, ten minutes on each database'
+	@echo 'make mutate    changes in the source that no test notices, a sample (MUTANTS="--module hub --count 20")'
 	@echo 'make clean     remove what was made'
 
 demo:
@@ -73,6 +75,12 @@ bench: environment
 
 bench-quick: environment
 	@$(BIN)/python -W ignore -m benchmarks.run --quick
+
+chaos: environment
+	@$(BIN)/python -W ignore -m tests.chaos $(CHAOS)
+
+mutate: environment
+	@$(BIN)/python scripts/mutate.py $(MUTANTS)
 
 coverage: environment
 	@$(BIN)/coverage run -m pytest -m "not long" && $(BIN)/coverage combine -q && $(BIN)/coverage report
