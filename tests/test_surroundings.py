@@ -6,11 +6,14 @@ and its generator is closed.
 
 import asyncio
 import itertools
+import types
+from collections.abc import AsyncIterator
 
 import pytest
 from django.core.asgi import get_asgi_application as django_application
 from django.core.signals import request_finished
 from django.test import override_settings
+from django.urls import path
 
 from serversent import aend_streams, asend_event
 from serversent.asgi import get_asgi_application
@@ -310,3 +313,39 @@ async def test_a_refusal_has_the_headers_of_middleware(status):
                     assert refused.headers["cache-control"] == "no-store"
                     assert "x-accel-buffering" not in refused.headers
                     assert ("retry-after" in refused.headers) == (status != 401)
+
+
+async def test_django_modern_rest():
+    """Its response is no StreamingHttpResponse, and closes what its stream needs."""
+    streaming = pytest.importorskip("dmr.streaming")
+    msgspec = pytest.importorskip("dmr.plugins.msgspec")
+    sse = pytest.importorskip("dmr.streaming.sse")
+    ended = []
+
+    class Ticks(sse.SSEController[msgspec.MsgspecSerializer]):
+        extras = streaming.Streaming(ping_seconds=None)  # our heartbeats are enough, and its ping outlives the client
+
+        async def get(self) -> AsyncIterator[sse.SSEvent[int]]:
+            async def events():
+                try:
+                    for number in range(3):
+                        yield sse.SSEvent(number)
+                    await asyncio.sleep(60)
+                finally:
+                    ended.append(True)
+
+            return events()
+
+    urls = types.ModuleType("urls")
+    urls.urlpatterns = [path("ticks/", Ticks.as_view())]
+    with override_settings(ROOT_URLCONF=urls, MIDDLEWARE=[f"{HERE}.known"]):
+        async with open_stream(get_asgi_application(), "/ticks/", headers=HEADERS) as stream:
+            assert [event.data for event in await stream.take(3, SECONDS)] == ["0", "1", "2"]
+            async with asyncio.timeout(SECONDS):
+                while not len(open_connections()):
+                    await asyncio.sleep(0.01)
+            (connection,) = open_connections()
+            assert connection.identity.user == HEADERS["User"]
+        async with asyncio.timeout(SECONDS):
+            while not ended:
+                await asyncio.sleep(0.01)
