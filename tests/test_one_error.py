@@ -3,13 +3,14 @@
 import asyncio
 import gc
 import itertools
-import logging
+import os
+import subprocess
+import sys
 import threading
 import time
 from contextlib import suppress
 
 import pytest
-from django.db import connection
 from django.test import override_settings
 
 from serversent import Subscription, send_event
@@ -26,6 +27,7 @@ from serversent.publish import end_streams
 from serversent.revocations import Revocation
 
 from .channel_client import Client
+from .processes import ROOT
 from .waiting import DEADLINE_SECONDS, wait_for
 
 MEMORY = {"BROKERS": {"default": {"BACKEND": "serversent.brokers.memory.MemoryBroker"}}, "HEARTBEAT_SECONDS": 0.2}
@@ -460,29 +462,15 @@ async def test_an_older_cursor_that_missed_nothing_goes_on():
 # Event loops.
 
 
-@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("way", ["run", "close"])
-def test_event_loops_that_end_leave_nothing(way, caplog, tmp_path):
+def test_event_loops_that_end_leave_nothing(way, sqlite_file):
     """Whether they cancel their tasks, as asyncio.run() does, or are just closed."""
-    caplog.set_level(logging.CRITICAL, "asyncio")  # tasks that are destroyed are what this is about
-
-    async def use():
-        client = Client("c")
-        await client.driver.begin()
-        client.driver.attach(client.write, lambda _: None)
-        await client.take(1)
-
-    before = threading.active_count()
-    with override_settings(SERVERSENT={"HEARTBEAT_SECONDS": 0.2}):
-        for _ in range(4):
-            if way == "run":
-                asyncio.run(use())
-            else:
-                loop = asyncio.new_event_loop()
-                loop.run_until_complete(use())
-                loop.close()
-        if way == "close":  # the next loop with streams finds them
-            asyncio.run(use())
-        wait_for(lambda: threading.active_count() <= before, "the end of the threads")
-    gc.collect()  # what is left of the loops that were just closed, while nobody minds
-    connection.close()
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "tests.loops", way],
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.project.settings", "TEST_SQLITE": sqlite_file},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ended.stdout.split() == ["0", "0"], ended.stderr

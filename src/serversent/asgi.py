@@ -129,8 +129,10 @@ def _end_streams_of_old_session(request: HttpRequest) -> None:
     Other processes learn of it when they look the sessions up.
     """
     session, handoff = getattr(request, "session", None), handoff_of(request)
+    if session is None or handoff is None or not handoff.connections.has_sessions:
+        return
     old = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
-    if old and session is not None and handoff is not None and getattr(session, "session_key", old) != old:
+    if old and getattr(session, "session_key", old) != old:
         handoff.connections.look_at_session(old)
 
 

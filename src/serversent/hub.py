@@ -210,6 +210,9 @@ class Hub:
             group.is_open = False
             for subscriber in list(group.subscribers):
                 subscriber.catch_up()
+        return self._forget()
+
+    def _forget(self) -> tuple[list[asyncio.Task[None]], Broker]:
         if self._stopping is not None:
             self._stopping.cancel()
         starting, self._stopping, self._starting = self._starting, None, None
@@ -248,8 +251,8 @@ class Hub:
                     await asyncio.sleep(time.monotonic() - began)
             except asyncio.CancelledError:
                 await tail.aclose()
-                if asyncio.current_task() in self._tasks:  # not by stop(): the event loop ends
-                    tasks, broker = self._detach()
+                if asyncio.current_task() in self._tasks:  # not by stop(): the event loop ends, and its streams with it
+                    tasks, broker = self._forget()
                     await self._close([task for task in tasks if task is not asyncio.current_task()], broker)
                 raise
             except Exception:

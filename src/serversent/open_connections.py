@@ -135,6 +135,10 @@ class OpenConnections:
         for number, connection in enumerate(connections):
             _guarded(connection, functools.partial(connection.drain, (number + random.random()) * step))
 
+    @property
+    def has_sessions(self) -> bool:
+        return bool(self._index.keys())
+
     def look_at_session(self, key: str) -> None:
         """End the streams of a session if it is over, which has been seen of its browser."""
         if self._index.of_key(key) and can_look():

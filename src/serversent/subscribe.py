@@ -299,8 +299,9 @@ class ChannelDriver:
                     logger.debug("The stream %s waits: %s", self.name, error)  # the hub tells of the outage, once
                     await asyncio.sleep(RETRY_SECONDS)
         except asyncio.CancelledError:
-            if not self._over:  # not by us: an initial state that was cancelled from within, or the end of the loop
-                logger.error("The stream %s was cancelled from within", self.name, exc_info=True)
+            if not self._over:  # not by us
+                if not _is_cancelled():  # by something that the initial state awaits, and not by the end of the loop
+                    logger.error("The stream %s was cancelled from within", self.name, exc_info=True)
                 self.end()
             raise
         except Exception:
@@ -394,3 +395,9 @@ class ChannelDriver:
                 await self._write_now(ready_frame(greeting, None) if last is None else state_frame(last, None))
                 last = event
         await self._write_now(ready_frame(greeting, cursor) if last is None else state_frame(last, cursor))
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody has asked for the end of the current task."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -108,7 +108,10 @@ def _run(connection: BaseDatabaseWrapper, given_up: threading.Event, call: Calla
 
 def _close(connection: BaseDatabaseWrapper) -> None:
     with contextlib.suppress(Exception):  # it is broken
-        connection.close()
+        if connection.vendor == "sqlite":
+            BaseDatabaseWrapper.close(connection)  # SQLite's own keeps one in memory, for its tables
+        else:
+            connection.close()
 
 
 def _sever(connection: BaseDatabaseWrapper) -> None:
