@@ -1,6 +1,7 @@
 """Sessions that end without a logout, users that are known late, a limit that cannot count."""
 
 import asyncio
+import gc
 import logging
 import time
 from importlib import import_module
@@ -24,6 +25,12 @@ from serversent.sessions import ended_sessions
 from serversent.testing import open_stream
 
 from .waiting import DEADLINE_SECONDS
+
+# Where a request has a thread of its own, Django leaves its connection to SQLite in memory to the garbage collector.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 MEMORY = {"default": {"BACKEND": "serversent.brokers.memory.MemoryBroker"}}
 SETTINGS = {"BROKERS": MEMORY, "HEARTBEAT_SECONDS": 0.2, "SESSION_CHECK_SECONDS": 1}
@@ -146,6 +153,7 @@ def engine(request, transactional_db, tmp_path):
         SERVERSENT=SETTINGS,
     ):
         yield request.param
+    gc.collect()
 
 
 @pytest.fixture
@@ -255,6 +263,7 @@ def project(transactional_db):
     memory.clear()
     with override_settings(ROOT_URLCONF=__name__, SERVERSENT=SETTINGS):
         yield
+    gc.collect()
 
 
 @pytest.fixture

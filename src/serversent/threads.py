@@ -19,6 +19,7 @@ from typing import Any
 
 from asgiref import sync
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from .conf import setting
 from .errors import TooManySyncStreams
@@ -138,7 +139,6 @@ class StreamThread:
         _working[ident] = self
         for alias, connection in shared.items():
             connections[alias] = connection
-        del shared
         is_prepared = self._prepare is None
         while (call := self._next_call(calls)) is not None:
             future, fn = call
@@ -154,7 +154,7 @@ class StreamThread:
             # Not kept while idle: they hold the generator's frame and its values.
             del call, future, fn
         try:
-            connections.close_all()
+            _close_connections(shared)
         except Exception:
             logger.exception("A stream's database connection could not be closed")
         del _working[ident]
@@ -175,6 +175,13 @@ class StreamThread:
                     self._running = False
                     self.ended_idle = True
                     return None
+
+
+def _close_connections(shared: dict[str, Any]) -> None:
+    connections.close_all()
+    for connection in connections.all(initialized_only=True):
+        if connection.vendor == "sqlite" and connection.alias not in shared:
+            BaseDatabaseWrapper.close(connection)  # SQLite's own leaves one in memory open, for the sake of its tables
 
 
 _working: dict[int, StreamThread] = {}  # by the thread's ident

@@ -36,7 +36,7 @@ from .memory import MemoryBroker
 from .numbering import Unnumbered, can_number, number, number_all, pending, send_at_once
 from .pages import read_channels
 from .pruning import is_needed, prune
-from .session import Session, own_connection, sql
+from .session import Session, close_own, own_connection, sql
 from .transactions import after_commit, awaited_transaction, in_transaction
 from .wakeup import Wakeup, wake
 
@@ -142,7 +142,7 @@ class DatabaseBroker(Broker):
                 )
             raise
         finally:
-            connection.close()
+            close_own(connection)
         wake(self.database)
 
     def _number_committed(self) -> None:
@@ -343,7 +343,7 @@ class DatabaseBroker(Broker):
             with self._errors():
                 yield connection
         finally:
-            connection.close()
+            close_own(connection)
 
     async def aclose(self) -> None:
         self.abandon()

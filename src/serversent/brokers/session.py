@@ -15,7 +15,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..threads import StreamThread
 
-__all__ = ["Session", "own_connection", "sql"]
+__all__ = ["Session", "close_own", "own_connection", "sql"]
 
 CONNECT_SECONDS = 10
 
@@ -106,12 +106,17 @@ def _run(connection: BaseDatabaseWrapper, given_up: threading.Event, call: Calla
         raise
 
 
+def close_own(connection: BaseDatabaseWrapper) -> None:
+    """Close a connection that ``own_connection`` made."""
+    if connection.vendor == "sqlite":
+        BaseDatabaseWrapper.close(connection)  # SQLite's own leaves one in memory open, for the sake of its tables
+    else:
+        connection.close()
+
+
 def _close(connection: BaseDatabaseWrapper) -> None:
     with contextlib.suppress(Exception):  # it is broken
-        if connection.vendor == "sqlite":
-            BaseDatabaseWrapper.close(connection)  # SQLite's own keeps one in memory, for its tables
-        else:
-            connection.close()
+        close_own(connection)
 
 
 def _sever(connection: BaseDatabaseWrapper) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from django.db import InternalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from .session import own_connection, sql
+from .session import close_own, own_connection, sql
 
 __all__ = ["Wakeup", "wake"]
 
@@ -84,7 +84,7 @@ class Wakeup:
         try:
             sql(other, "SELECT pg_notify('serversent', '')")
         finally:
-            other.close()
+            close_own(other)
         if not self._hears(connection, ECHO_SECONDS):
             self._deafen("lets no NOTIFY through: is it behind a pooler in transaction mode?")
 
