@@ -42,8 +42,8 @@ MAX_BACKOFF_SECONDS = 10.0
 RECENT_BYTES = 64 * 1024
 SKEW_SECONDS = 2.0
 
-# Pieces that the connections which catch up read at once.
-CHUNK_BYTES = 256 * 1024
+# What a connection that catches up reads at once: a slow client's connection keeps it until it is written.
+CHUNK_BYTES = 64 * 1024
 
 
 class Subscriber(Protocol):
@@ -534,7 +534,7 @@ class Hub:
         upto = self._cursor.offset
         if after is None:
             return await self._reads.oldest(channels, upto)
-        return self.held(channels, after) or await self._reads.page(channels, after, upto)
+        return self.held(channels, after) or _first_of(*await self._reads.page(channels, after, upto))
 
     def held(self, channels: frozenset[str], after: int) -> tuple[Frames, int] | None:
         """Return frames from the ring alone; ``None`` if it does not reach back that far."""
@@ -548,6 +548,16 @@ class Hub:
         """Give back what this hub opened. Its event loop was closed, and runs nothing any more."""
         self._tasks = []
         self._broker.abandon()
+
+
+def _first_of(frames: Frames, upto: int) -> tuple[Frames, int]:
+    """Cut a page, which others read on, to what one connection reads at once."""
+    size = 0
+    for number, (offset, frame) in enumerate(frames, 1):
+        size += len(frame)
+        if size >= CHUNK_BYTES and number < len(frames):
+            return frames[:number], offset
+    return frames, upto
 
 
 _closing: set[asyncio.Task[None]] = set()

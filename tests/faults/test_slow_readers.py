@@ -67,7 +67,8 @@ def test_two_clients_that_do_not_read(kind, megabytes, seconds, server_folder, t
             time.sleep(0.05)
         publishing.join()
         print(f"{kind}: {(peak - before) / 1e6:.1f} MB more while {megabytes} MB were published")
-        assert peak - before < 5_000_000
+        # The pages and joined pieces that are kept for all readers, and what reading them allocates; no queue is in it.
+        assert peak - before < 6_500_000
         for stream in streams:
             with stream:
                 assert [int(event.data.split()[0]) for event in stream.take(count)] == list(range(count))
