@@ -50,5 +50,7 @@ def test_with_djangos_runner(environment):
 @pytest.mark.parametrize("migrations", ["--migrations", "--nomigrations"])
 def test_with_pytest(environment, migrations):
     cases = ["tests/suite/cases.py", "tests/suite/pytest_cases.py"]
+    # The suite leaves sockets open on purpose: that is no error of its own.
     options = ["-q", "-p", "no:randomly", "-p", "no:cacheprovider", "--create-db", migrations]
+    options += ["-o", "filterwarnings=default"]
     assert "failed" not in run(environment, "pytest", *options, *cases)
