@@ -87,6 +87,15 @@ async def until_user(stream):
         data.append((await stream.next(SECONDS)).data)
 
 
+async def the_connection():
+    """Return the one stream that is served, as soon as Django is done with its request."""
+    async with asyncio.timeout(SECONDS):
+        while not len(open_connections()):
+            await asyncio.sleep(0.01)
+    (connection,) = open_connections()
+    return connection
+
+
 async def until_end(stream):
     with pytest.raises(EOFError):
         while True:
@@ -154,10 +163,7 @@ async def test_no_promise_is_lost(middleware, name, user, logged):
     try:
         async with open_stream(get_asgi_application(), f"/{name}/?seconds=60", headers=HEADERS) as stream:
             await until_user(stream)
-            async with asyncio.timeout(SECONDS):
-                while not len(open_connections()):
-                    await asyncio.sleep(0.01)
-            (connection,) = open_connections()
+            connection = await the_connection()
             assert finished, "the request is not over"
             assert connection.identity.user == user
             if name.startswith("channel"):
@@ -186,10 +192,7 @@ async def test_draining(middleware, name):
     skip_impossible(middleware, name)
     async with open_stream(get_asgi_application(), f"/{name}/?seconds=60", headers=HEADERS) as stream:
         await until_user(stream)
-        async with asyncio.timeout(SECONDS):
-            while not len(open_connections()):
-                await asyncio.sleep(0.01)
-        (connection,) = open_connections()
+        connection = await the_connection()
         connection.drain(3)
         await until_end(stream)
         # A stream of ours tells its client when to come back, whatever is around it. Of a response that a view has made
@@ -341,10 +344,7 @@ async def test_django_modern_rest():
     with override_settings(ROOT_URLCONF=urls, MIDDLEWARE=[f"{HERE}.known"]):
         async with open_stream(get_asgi_application(), "/ticks/", headers=HEADERS) as stream:
             assert [event.data for event in await stream.take(3, SECONDS)] == ["0", "1", "2"]
-            async with asyncio.timeout(SECONDS):
-                while not len(open_connections()):
-                    await asyncio.sleep(0.01)
-            (connection,) = open_connections()
+            connection = await the_connection()
             assert connection.identity.user == HEADERS["User"]
         async with asyncio.timeout(SECONDS):
             while not ended:
