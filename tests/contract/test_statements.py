@@ -128,13 +128,14 @@ async def test_a_connection_that_is_swallowed(kind, make_broker, hub_on, moment,
         broker = {"BACKEND": "serversent.brokers.database.DatabaseBroker", "OPTIONS": {"database": "swallowed"}}
         with override_settings(SERVERSENT={"BROKERS": {"default": broker}, "REPLAY_BYTES": 0}):
             client = await opened("a")
-            await client.take(1)
+            await in_thread(publisher.append, events("before"))
+            await client.take(2)  # so the tail has its connection
             between.swallow()
             await in_thread(publisher.append, events("x"))
             if moment == "another stream":
                 other = await opened("a")
                 other.driver.cancel()
-            assert (await client.take(2))[1].data == "x"
+            assert (await client.take(3))[2].data == "x"
             client.driver.cancel()
             await stop_hubs()
         del connections["swallowed"]
