@@ -19,6 +19,7 @@ from django.views import View
 from serversent import EventStreamResponse, event_stream
 from serversent.asgi import ASGIHandler
 from serversent.connection import open_connections
+from serversent.driver import StreamDriver
 
 from .waiting import DEADLINE_SECONDS
 
@@ -544,6 +545,23 @@ async def test_a_generator_that_is_cancelled_from_within_is_logged(application, 
     await finish(asyncio.create_task(server.run(application)))
     assert server.sent[-1]["more_body"] is False
     assert "tests.test_handoff.cancelled was cancelled from within" in caplog.text
+
+
+def test_the_end_of_the_loop_is_no_error_of_the_generator(logged):
+    async def values():
+        yield "first"
+        await asyncio.sleep(60)
+
+    written = []
+
+    async def serve():
+        driver = StreamDriver(values(), name="name")
+        driver.attach(written.append, lambda _: None)
+        await asyncio.sleep(0.05)
+
+    asyncio.run(serve())
+    assert written == [b"data: first\n\n"]
+    assert not logged
 
 
 # Django 5.2 leaves the file of the body open when a request is cancelled.

@@ -1,10 +1,11 @@
-"""Running coroutines without a task of their own."""
+"""Running coroutines without a task of their own, and what a task is told."""
 
+import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any
 
-__all__ = ["begun", "in_context", "steps"]
+__all__ = ["begun", "in_context", "is_cancelled", "steps"]
 
 
 def begun(coroutine: Coroutine[Any, Any, None]) -> Awaitable[None] | None:
@@ -42,6 +43,12 @@ def steps(awaitable: Awaitable[Any], run: Callable[[Callable[[Any], Any], Any], 
         return run(iterator.throw, error)
 
     return _Steps(lambda value: run(send, value), throw)
+
+
+def is_cancelled() -> bool:
+    """Whether somebody has asked for the end of the current task."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 _NOT_BEGUN = object()

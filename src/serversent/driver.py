@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 
 from .blocking import TimedSteps
+from .byhand import is_cancelled
 from .event import END_FRAME, comment_frame, encode
 from .threads import IDLE_SECONDS, StreamThread, adopt_locals, stand_in
 
@@ -201,8 +202,9 @@ class StreamDriver:
                 finally:
                     await self._close()
         except asyncio.CancelledError as error:
-            if not self._cancelled:  # by something that the generator awaits, or by the end of the loop
-                logger.error("The stream %s was cancelled from within", self.name, exc_info=error)
+            if not self._cancelled:
+                if not is_cancelled():  # by something that the generator awaits, and not by the end of the loop
+                    logger.error("The stream %s was cancelled from within", self.name, exc_info=error)
                 raise
         except Exception as error:
             await self._fail(error)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from .byhand import is_cancelled
 from .cursors import Cursor
 from .errors import BrokerUnavailable, CursorExpired, StreamRefused
 from .event import END_FRAME, ServerSentEvent, comment_frame, ready_frame, state_frame
@@ -300,7 +301,7 @@ class ChannelDriver:
                     await asyncio.sleep(RETRY_SECONDS)
         except asyncio.CancelledError:
             if not self._over:  # not by us
-                if not _is_cancelled():  # by something that the initial state awaits, and not by the end of the loop
+                if not is_cancelled():  # by something that the initial state awaits, and not by the end of the loop
                     logger.error("The stream %s was cancelled from within", self.name, exc_info=True)
                 self.end()
             raise
@@ -395,9 +396,3 @@ class ChannelDriver:
                 await self._write_now(ready_frame(greeting, None) if last is None else state_frame(last, None))
                 last = event
         await self._write_now(ready_frame(greeting, cursor) if last is None else state_frame(last, cursor))
-
-
-def _is_cancelled() -> bool:
-    """Whether somebody has asked for the end of the current task."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
