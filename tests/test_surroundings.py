@@ -182,7 +182,7 @@ async def test_no_promise_is_lost(middleware, name, user, logged):
                 await asyncio.sleep(0.01)
     finally:
         request_finished.disconnect(note)
-    assert finished == [1] * (2 if name == "bare" else 1)  # its own close() sends the signal again, as under Django
+    assert finished == [1]
     assert surroundings.closed.count("bare") == (name == "bare")
     assert not [message for level, message in logged if level == "ERROR" or "is served by Django itself" in message]
 

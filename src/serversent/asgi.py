@@ -255,23 +255,31 @@ def _iterator_of(response: Any) -> tuple[Any, bool]:
 def _close_later(response: Any) -> tuple[Callable[[], Any], ...]:
     """Return what closes a response whose class has a ``close()`` of its own. It belongs to the end of the stream.
 
-    Django calls ``close()`` when the request is over: it runs what the response was given to close, and sends the
-    signal.
+    Django calls ``close()`` when the request is over: it runs what the response was given to close, and sends
+    ``request_finished``. At the end of the stream the class's own part of ``close()`` follows, without the signal.
     """
-    own = type(response).close
-    if own in (HttpResponseBase.close, EventStreamResponse.close):
+    kind = type(response)
+    if kind.close in (HttpResponseBase.close, EventStreamResponse.close):
         return ()
 
     def close_request() -> None:
-        response.close = _nothing  # the class may call it by itself
+        del response.close
         HttpResponseBase.close(response)
+        response.__class__ = _without_signal(kind)
 
     response.close = close_request
-    return (functools.partial(own, response),)
+    return (lambda: response.close(),)
 
 
-def _nothing() -> None:
-    pass
+class _WithoutSignal(HttpResponseBase):
+    def close(self) -> None:
+        pass
+
+
+@functools.cache
+def _without_signal(kind: type[HttpResponseBase]) -> type[HttpResponseBase]:
+    """Return the class with nothing above the ``close()`` of its own."""
+    return type(kind.__name__, (kind, _WithoutSignal), {"__module__": kind.__module__})
 
 
 def _take_closers(response: Any, belongs: Callable[[Callable[[], Any]], bool]) -> tuple[Callable[[], Any], ...]:
