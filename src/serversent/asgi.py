@@ -265,7 +265,7 @@ def _close_later(response: Any) -> tuple[Callable[[], Any], ...]:
     def close_request() -> None:
         del response.close
         HttpResponseBase.close(response)
-        response.__class__ = _without_signal(kind)
+        response.__class__ = _without_signal(kind)  # type: ignore[arg-type]
 
     response.close = close_request
     return (lambda: response.close(),)

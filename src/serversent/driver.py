@@ -186,19 +186,7 @@ class StreamDriver:
                 try:
                     if self._cancelled:
                         return
-                    adopt_locals()
-                    timed = TimedSteps(self._values, self.name)
-                    async for value in timed:
-                        frame = self._encode(value)
-                        if self._write is None:
-                            await self._wait_attached()
-                        if self._cancelled:  # and the generator swallowed it
-                            return
-                        if frame and (pause := self._write(frame)):  # type: ignore[misc]
-                            await pause
-                        elif timed.has_kept_the_loop():
-                            await asyncio.sleep(0)
-                    await self._deliver(self._end_frame)
+                    await self._send_values()
                 finally:
                     await self._close()
         except asyncio.CancelledError as error:
@@ -211,6 +199,21 @@ class StreamDriver:
         finally:
             self._tell_started(None)
             self._thread.shutdown()
+
+    async def _send_values(self) -> None:
+        adopt_locals()
+        timed = TimedSteps(self._values, self.name)
+        async for value in timed:
+            frame = self._encode(value)
+            if self._write is None:
+                await self._wait_attached()
+            if self._cancelled:  # and the generator swallowed it
+                return
+            if frame and (pause := self._write(frame)):  # type: ignore[misc]
+                await pause
+            elif timed.has_kept_the_loop():
+                await asyncio.sleep(0)
+        await self._deliver(self._end_frame)
 
     async def _close(self) -> None:
         try:
