@@ -5,6 +5,7 @@ from django.db import connections, transaction
 
 from serversent.brokers import OutgoingEvent
 from serversent.brokers.database import DatabaseBroker
+from serversent.brokers.memory import MemoryBroker
 from serversent.errors import BrokerUnavailable
 
 
@@ -77,3 +78,18 @@ def test_at_once_from_within_a_transaction_that_has_written(broker):
             send(broker, "progress", on_commit=False)
             assert logged(broker) == ["progress"]
     assert logged(broker)[-1] == "later"
+
+
+def test_of_two_transactions_it_waits_for_the_default_databases(broker):
+    """``send_event()`` cannot know which one the event is of. Most of a project's data is in the default database."""
+    memory = MemoryBroker("memory", {})
+    cursor = memory.cursor()
+    with transaction.atomic(using=broker.database):
+        with pytest.raises(ValueError), transaction.atomic(using="default"):
+            send(memory, "never")
+            raise ValueError
+        with transaction.atomic(using="default"):
+            send(memory, "with the data")
+            assert memory.cursor() == cursor
+        assert memory.cursor().offset == cursor.offset + 1
+    assert memory.cursor().offset == cursor.offset + 1
