@@ -5,12 +5,10 @@ Plain Django is silent about it. Here each step is timed, and a view that keeps 
 
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Coroutine
 from typing import Any
 
-from .byhand import steps
-
-__all__ = ["TimedSteps", "timed"]
+__all__ = ["Timed", "timed"]
 
 logger = logging.getLogger("serversent")
 
@@ -20,49 +18,58 @@ LIMIT_SECONDS = 1.0
 TURN_SECONDS = 0.02
 
 
-class TimedSteps:
-    """An async iterator of the values of another one, which times how long each step keeps the event loop."""
+class Timed(Coroutine[Any, Any, Any]):
+    """A coroutine, to be awaited or made a task, each step of which is timed. ``name`` is for the log."""
 
-    __slots__ = ("_name", "_seconds", "_values")
+    __slots__ = ("_began", "_name", "_steps")
 
-    def __init__(self, values: AsyncIterator[Any], name: str) -> None:
-        self._values = values
+    def __init__(self, steps: Coroutine[Any, Any, Any], name: str) -> None:
+        self._steps = steps
         self._name = name
-        self._seconds = 0.0
-
-    def __aiter__(self) -> "TimedSteps":
-        return self
-
-    def __anext__(self) -> Awaitable[Any]:
-        return steps(anext(self._values), self._timed)
+        self._began = 0.0
 
     def has_kept_the_loop(self) -> bool:
-        """Whether the steps since the last call kept the event loop for so long that others should have a turn."""
-        seconds, self._seconds = self._seconds, 0.0
-        return seconds > TURN_SECONDS
+        """Whether the step that is running has kept the event loop for so long that others should have a turn."""
+        return time.perf_counter() - self._began > TURN_SECONDS
 
-    def _timed(self, step: Callable[[Any], Any], argument: Any) -> Any:
-        began = time.perf_counter()
+    def send(self, value: Any) -> Any:
+        self._began = time.perf_counter()
         try:
-            return step(argument)
+            return self._steps.send(value)
         finally:
-            self._seconds += (seconds := time.perf_counter() - began)
-            if seconds > LIMIT_SECONDS:
-                _warn_once(self._name, seconds)
+            self._look()
 
-
-def timed(awaitable: Awaitable[Any], name: str) -> Awaitable[Any]:
-    """Return an awaitable that is timed in the same way."""
-
-    def step(step: Callable[[Any], Any], argument: Any) -> Any:
-        began = time.perf_counter()
+    def throw(self, *error: Any) -> Any:
+        self._began = time.perf_counter()
         try:
-            return step(argument)
+            return self._steps.throw(*error)
         finally:
-            if (seconds := time.perf_counter() - began) > LIMIT_SECONDS:
-                _warn_once(name, seconds)
+            self._look()
 
-    return steps(awaitable, step)
+    def close(self) -> None:
+        self._steps.close()
+
+    def _look(self) -> None:
+        if (seconds := time.perf_counter() - self._began) > LIMIT_SECONDS:
+            _warn_once(self._name, seconds)
+
+    def __await__(self) -> Any:
+        return self
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:
+        return self.send(None)
+
+
+def timed(awaitable: Awaitable[Any], name: str) -> Timed:
+    """Return a coroutine of the same result, each step of which is timed."""
+    return Timed(_awaited(awaitable), name)
+
+
+async def _awaited(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
 
 
 _warned: set[str] = set()

@@ -5,7 +5,7 @@ import contextvars
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any
 
-__all__ = ["begun", "in_context", "is_cancelled", "steps"]
+__all__ = ["begun", "in_context", "is_cancelled"]
 
 
 def begun(coroutine: Coroutine[Any, Any, None]) -> Awaitable[None] | None:
@@ -30,19 +30,6 @@ def in_context(context: contextvars.Context, coroutine: Coroutine[Any, Any, None
         return context.run(coroutine.throw, error)
 
     return _Steps(send, throw)
-
-
-def steps(awaitable: Awaitable[Any], run: Callable[[Callable[[Any], Any], Any], Any]) -> Awaitable[Any]:
-    """Return an awaitable of the same result that calls ``run`` with each step and its argument."""
-    iterator: Any = awaitable.__await__()
-    send = getattr(iterator, "send", lambda _: next(iterator))
-
-    def throw(error: BaseException) -> Any:
-        if not hasattr(iterator, "throw"):
-            raise error
-        return run(iterator.throw, error)
-
-    return _Steps(lambda value: run(send, value), throw)
 
 
 def is_cancelled() -> bool:

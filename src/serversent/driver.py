@@ -15,7 +15,7 @@ from asgiref.sync import ThreadSensitiveContext
 from django.conf import settings
 from django.db import Error as DatabaseError
 
-from .blocking import TimedSteps
+from .blocking import Timed
 from .byhand import is_cancelled
 from .event import END_FRAME, comment_frame, encode
 from .threads import IDLE_SECONDS, StreamThread, adopt_locals, stand_in
@@ -77,6 +77,7 @@ class StreamDriver:
         "_heartbeat",
         "_running",
         "_started",
+        "_steps",
         "_task",
         "_thread",
         "_values",
@@ -118,8 +119,9 @@ class StreamDriver:
     def start(self) -> asyncio.Task[None]:
         """Start the generator, in the context that the driver was made in."""
         if self._task is None:
+            self._steps = Timed(self._run(), self.name)
             self._task = asyncio.get_running_loop().create_task(
-                self._run(), name="serversent-driver", context=self.context
+                self._steps, name="serversent-driver", context=self.context
             )
         return self._task
 
@@ -202,8 +204,7 @@ class StreamDriver:
 
     async def _send_values(self) -> None:
         adopt_locals()
-        timed = TimedSteps(self._values, self.name)
-        async for value in timed:
+        async for value in self._values:
             frame = self._encode(value)
             if self._write is None:
                 await self._wait_attached()
@@ -211,7 +212,7 @@ class StreamDriver:
                 return
             if frame and (pause := self._write(frame)):  # type: ignore[misc]
                 await pause
-            elif timed.has_kept_the_loop():
+            elif self._steps.has_kept_the_loop():
                 await asyncio.sleep(0)
         await self._deliver(self._end_frame)
 

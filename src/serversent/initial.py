@@ -10,7 +10,7 @@ from typing import Any
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 
-from .blocking import TimedSteps, timed
+from .blocking import timed
 from .callables import is_async_callable, is_async_generator
 from .cursors import Cursor
 from .threads import StreamThread, adopt_locals, stand_in
@@ -23,6 +23,8 @@ VALUES_AT_ONCE = 20
 # Initial states that are computed at once, and so the threads and database connections that they take.
 AT_ONCE = 16
 TURN_SECONDS = 10.0
+
+_END = object()
 
 
 class StateAt:
@@ -61,7 +63,7 @@ async def initial_values(
             if isinstance(initial, StateAt) or is_async_generator(initial):
                 values: Any = initial.at(cursor) if isinstance(initial, StateAt) else initial()
                 async with contextlib.aclosing(values):
-                    async for value in TimedSteps(values, name):
+                    while (value := await timed(anext(values, _END), name)) is not _END:
                         yield value
                 return
             if is_async_callable(initial):
