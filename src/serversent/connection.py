@@ -121,7 +121,8 @@ class Connection:
         self._is_ending = False
         self._retry_delay = 0.0  # how much later than usual the client is asked to come back, in seconds
         self._blocked_since = 0.0  # when the timer first saw what still waits for the client; 0: nothing does
-        self._unsent = UNKNOWN  # bytes that wait for the client, when the timer looked
+        # Bytes that waited for the client then. 0: nothing did, and nothing but heartbeats was written since.
+        self._unsent = UNKNOWN
         seconds = setting("MAX_STREAM_SECONDS")
         self._ends_at = time.monotonic() + seconds * random.uniform(1 - AGE_JITTER, 1) if seconds else 0.0
 
@@ -201,23 +202,31 @@ class Connection:
 
         Called about once a second.
         """
-        if self._has_left():
-            self._cut()
-            return
+        is_idle = (
+            self._is_silent
+            and now - self._silent_since < heartbeat_seconds
+            and not (self._writing or self._heartbeat or self._identify)
+            and self._driver.writes() == self._writes
+        )
+        if not is_idle:
+            self._look_closer(now, heartbeat_seconds)
+        if self._ends_at and now >= self._ends_at:
+            self.end()
+
+    def _look_closer(self, now: float, heartbeat_seconds: float) -> None:
         if self._identify is not None:
             self._look_who()
         if self._writing or self._heartbeat is not None:
-            self._look_at_blocked(now)
+            self._look_at_client(now, waits=True)
         elif not self._is_silent or self._driver.writes() != self._writes:
             self._is_silent, self._silent_since, self._writes = True, now, self._driver.writes()
             self._blocked_since, self._unsent = 0.0, UNKNOWN
-        elif self._has_unsent():  # what waits for the client does for a heartbeat
-            self._look_at_blocked(now)
-        # In the middle of a line of somebody's own bytes a comment would become part of it.
-        elif now - self._silent_since >= heartbeat_seconds and self._at_line_start:
-            self._beat()
-        if self._ends_at and now >= self._ends_at:
-            self.end()
+        elif now - self._silent_since >= heartbeat_seconds:
+            self._look_at_client(now, waits=False)
+            # What waits for the client does for a heartbeat. In the middle of a line of somebody's own bytes a comment
+            # would become part of it.
+            if not (self._blocked_since or self._left) and self._at_line_start:
+                self._beat(now)
 
     def _has_left(self) -> bool:
         """Whether the client has gone and the server does not tell."""
@@ -225,12 +234,6 @@ class Connection:
             return has_left(self._send)
         closing: bool = self._direct.transport.is_closing()
         return closing or (self._direct.flow.read_paused and is_hung_up(self._direct.transport))
-
-    def _has_unsent(self) -> bool:
-        """Whether anything waits for the client. Once nothing did, that stays so until something is written."""
-        if self._unsent and not unsent_bytes(self._send):
-            self._blocked_since, self._unsent = 0.0, 0
-        return self._unsent != 0
 
     def _look_who(self) -> None:
         """Note for whom the stream is, if its generator has asked for the user since it began."""
@@ -245,8 +248,20 @@ class Connection:
         if identity is not None and identity.user:
             self._identify = None
 
-    def _look_at_blocked(self, now: float) -> None:
+    def _look_at_client(self, now: float, *, waits: bool) -> None:
+        """Cut a client that has left, and one that has read nothing for too long.
+
+        ``waits``: whether a write waits for it. Servers that do not wait tell how much they keep for the client.
+        """
+        if self._has_left():
+            self._cut()
+            return
+        if not (waits or self._unsent):
+            return
         limit, unsent = setting("SEND_TIMEOUT_SECONDS"), unsent_bytes(self._send)
+        if not (waits or unsent):
+            self._blocked_since, self._unsent = 0.0, 0
+            return
         if not self._blocked_since or unsent < self._unsent:  # slow, and reading
             self._blocked_since = now
         self._unsent = unsent
@@ -259,12 +274,12 @@ class Connection:
         self.end()
         abort(self._send)
 
-    def _beat(self) -> None:
+    def _beat(self, now: float) -> None:
         frame = self._driver.heartbeat()
         if not frame:
             return
         if self._writes_now(frame):
-            self._is_silent = False
+            self._silent_since = now
         elif self._direct is None:  # otherwise the socket is full, and what is in it does for a heartbeat
             self._heartbeat = asyncio.get_running_loop().create_task(self._send_heartbeat(frame))
 
@@ -285,7 +300,7 @@ class Connection:
             await self._send({"type": "http.response.body", "body": frame, "more_body": True})
         except Exception as error:
             self._leave(error)
-        self._is_silent = False
+        self._silent_since = time.monotonic()
         self._heartbeat = None
         self._blocked_since = 0.0
 

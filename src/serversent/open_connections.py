@@ -173,7 +173,10 @@ class OpenConnections:
     def _look(self) -> None:
         now, heartbeat_seconds = time.monotonic(), setting("HEARTBEAT_SECONDS")
         for connection in list(self._connections):
-            _guarded(connection, functools.partial(connection.look, now, heartbeat_seconds))
+            try:
+                connection.look(now, heartbeat_seconds)
+            except Exception:
+                _end_failed(connection)
         self._look_at_sessions(now)
         self._look_later()
 
@@ -204,9 +207,13 @@ def _guarded(connection: Served, call: Callable[[], None]) -> None:
     try:
         call()
     except Exception:
-        logger.exception("A stream could not be looked after, and ends")
-        with contextlib.suppress(Exception):
-            connection.end()
+        _end_failed(connection)
+
+
+def _end_failed(connection: Served) -> None:
+    logger.exception("A stream could not be looked after, and ends")
+    with contextlib.suppress(Exception):
+        connection.end()
 
 
 class _Index:
