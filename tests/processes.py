@@ -17,7 +17,7 @@ from typing import Any
 import trustme
 
 from .client import Stream, get
-from .waiting import wait_for
+from .waiting import DEADLINE_SECONDS, wait_for
 
 __all__ = [
     "ASGI_SERVERS",
@@ -35,6 +35,8 @@ __all__ = [
 ]
 
 ROOT = Path(__file__).resolve().parent.parent
+
+RELOAD_SECONDS = 8  # of one attempt
 
 _UVICORN = ["-m", "uvicorn", "--port", "{port}"]
 _HYPERCORN = ["-m", "hypercorn", "--bind", "127.0.0.1:{port}"]
@@ -163,6 +165,20 @@ def touch(path: Path) -> None:
     # A new modification time, a second ahead at least: some watchers look at whole seconds.
     moment = max(time.time(), path.stat().st_mtime + 2)
     os.utime(path, (moment, moment))
+
+
+def reload(server: Server, path: Path, says: str) -> None:
+    """Change a file until its server has started again, and has said so for the second time.
+
+    Django's reloader takes what it finds in its first look for the state from which files change. A server answers
+    before that look.
+    """
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while server.log.count(says) < 2 and time.monotonic() < deadline:
+        touch(path)
+        with contextlib.suppress(AssertionError):
+            wait_for(lambda: server.log.count(says) >= 2, "the second start", RELOAD_SECONDS)
+    assert server.log.count(says) >= 2, server.log[-2000:]
 
 
 # Private instances of services, as an unprivileged user, which PostgreSQL insists on.

@@ -2,8 +2,7 @@
 
 import pytest
 
-from tests.processes import ROOT, serve, touch
-from tests.waiting import wait_for
+from tests.processes import ROOT, reload, serve
 
 pytestmark = pytest.mark.service("chromium")
 
@@ -52,7 +51,6 @@ def test_the_browser_comes_back_after_a_drain(page, server_folder, sqlite_file):
         page.goto(server.url)
         page.evaluate(LISTEN, "/async/")
         page.wait_for_function("seen.length > 3")
-        touch(ROOT / "tests/project/middleware_for_reload.py")
-        wait_for(lambda: server.log.count("Starting ASGI/Daphne") == 2, "the second start")
+        reload(server, ROOT / "tests/project/middleware_for_reload.py", "Starting ASGI/Daphne")
         count = page.evaluate("seen.length")
         page.wait_for_function(f"seen.length > {count} + 3")

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.processes import ROOT, serve, touch
+from tests.processes import ROOT, reload, serve
 from tests.waiting import wait_for
 
 OPEN_STREAMS = ["async", "sync", "plain-async", "plain-sync", "silent", "user-plain"]
@@ -115,9 +115,8 @@ def test_a_stop_for_the_whole_group(server_folder, sqlite_file):
 def test_reload_of_runserver(server_folder, sqlite_file):
     with serve("runserver-reload", server_folder, environment={"TEST_SQLITE": sqlite_file}) as server:
         streams = open_streams(server)
-        touch(ROOT / "tests/project/middleware_for_reload.py")
+        reload(server, ROOT / "tests/project/middleware_for_reload.py", "Starting ASGI/Daphne")
         check_ended(streams)
-        wait_for(lambda: server.log.count("Starting ASGI/Daphne") == 2, "the second start")
         server.wait_ready()
         assert server.get("/").body == b"index"
 
@@ -126,9 +125,8 @@ def test_reload_of_uvicorn(server_folder, sqlite_file, tmp_path):
     (tmp_path / "watched.py").touch()
     with serve("uvicorn-reload", tmp_path, environment={"TEST_SQLITE": sqlite_file}) as server:
         streams = open_streams(server)
-        touch(tmp_path / "watched.py")
+        reload(server, tmp_path / "watched.py", "Started server process")
         check_ended(streams)
-        wait_for(lambda: server.log.count("Started server process") == 2, "the second start")
         server.wait_ready()
 
 

@@ -194,7 +194,9 @@ def test_huge_data_arrives_whole(server):
 def test_login_required(server):
     answer = server.get("/private/")
     assert (answer.status, answer.headers["location"]) == (302, "/login/?next=/private/")
-    cookie = server.get("/login/").cookies[0].split(";")[0]
+    welcome = server.get("/login/")
+    assert welcome.status == 200, server.log[-4000:]
+    cookie = welcome.cookies[0].split(";")[0]
     with server.open("/private/", headers={"Cookie": cookie}) as stream:
         assert stream.status == 200
         stream.next()
