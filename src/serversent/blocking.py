@@ -4,8 +4,8 @@ Plain Django is silent about it. Here each step is timed, and a view that keeps 
 """
 
 import logging
-import time
 from collections.abc import Awaitable, Coroutine
+from time import perf_counter
 from typing import Any
 
 __all__ = ["Timed", "timed"]
@@ -19,38 +19,56 @@ TURN_SECONDS = 0.02
 
 
 class Timed(Coroutine[Any, Any, Any]):
-    """A coroutine, to be awaited or made a task, each step of which is timed. ``name`` is for the log."""
+    """A coroutine, to be awaited or made a task, each step of which is timed. ``name`` is for the log.
 
-    __slots__ = ("_began", "_name", "_steps")
+    It is run for each event of a generator, so it calls as little as it can.
+    """
+
+    __slots__ = ("_began", "_name", "_send")
 
     def __init__(self, steps: Coroutine[Any, Any, Any], name: str) -> None:
-        self._steps = steps
+        self._send = steps.send
         self._name = name
         self._began = 0.0
 
     def has_kept_the_loop(self) -> bool:
         """Whether the step that is running has kept the event loop for so long that others should have a turn."""
-        return time.perf_counter() - self._began > TURN_SECONDS
+        return perf_counter() - self._began > TURN_SECONDS
+
+    def __next__(self) -> Any:
+        self._began = began = perf_counter()
+        try:
+            waited = self._send(None)
+        except BaseException:
+            self._look()
+            raise
+        if perf_counter() - began > LIMIT_SECONDS:
+            self._look()
+        return waited
 
     def send(self, value: Any) -> Any:
-        self._began = time.perf_counter()
+        self._began = perf_counter()
         try:
-            return self._steps.send(value)
+            return self._send(value)
         finally:
             self._look()
 
     def throw(self, *error: Any) -> Any:
-        self._began = time.perf_counter()
+        self._began = perf_counter()
         try:
-            return self._steps.throw(*error)
+            return self._coroutine.throw(*error)
         finally:
             self._look()
 
     def close(self) -> None:
-        self._steps.close()
+        self._coroutine.close()
+
+    @property
+    def _coroutine(self) -> Any:
+        return self._send.__self__  # type: ignore[attr-defined]
 
     def _look(self) -> None:
-        if (seconds := time.perf_counter() - self._began) > LIMIT_SECONDS:
+        if (seconds := perf_counter() - self._began) > LIMIT_SECONDS:
             _warn_once(self._name, seconds)
 
     def __await__(self) -> Any:
@@ -58,9 +76,6 @@ class Timed(Coroutine[Any, Any, Any]):
 
     def __iter__(self) -> Any:
         return self
-
-    def __next__(self) -> Any:
-        return self.send(None)
 
 
 def timed(awaitable: Awaitable[Any], name: str) -> Timed:
