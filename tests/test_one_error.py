@@ -13,7 +13,7 @@ from contextlib import suppress
 import pytest
 from django.test import override_settings
 
-from serversent import Subscription, send_event
+from serversent import Subscription, send_event, watch
 from serversent.brokers import memory
 from serversent.brokers.memory import MemoryBroker
 from serversent.cursors import Cursor
@@ -293,6 +293,33 @@ async def test_a_logout_looks_at_its_own_streams_alone(monkeypatch):
 
 def _revocation(user="", sessions=()):
     return Revocation(user, sessions, "", False, 0.0)
+
+
+async def test_a_process_without_a_hub_warns_once_in_an_outage_and_again_in_the_next(monkeypatch, logged):
+    """Streams of generators alone: revocations are looked for, on a broker that is made for each look."""
+    looks, is_away, make = [], True, watch.new_broker
+
+    def look(alias):
+        looks.append(is_away)
+        if is_away:
+            raise OSError("away")
+        return make(alias)
+
+    monkeypatch.setattr(watch, "new_broker", look)
+    monkeypatch.setattr(watch, "OUTAGE_SECONDS", 0.001)
+    monkeypatch.setattr(watch, "LOOK_SECONDS", 0.001)
+    watching = asyncio.ensure_future(watch._watch(hub("default")))
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        for outages in (1, 2):
+            is_away, begins = True, len(looks)
+            while looks[begins:].count(True) < 5:
+                await asyncio.sleep(0.001)
+            told = [message for _, message in logged if "not ended by a logout" in message]
+            assert len(told) == outages
+            is_away, begins = False, len(looks)
+            while looks[begins:].count(False) < 2:
+                await asyncio.sleep(0.001)
+    watching.cancel()
 
 
 # Initial states.
