@@ -557,7 +557,9 @@ def test_the_end_of_the_loop_is_no_error_of_the_generator(logged):
     async def serve():
         driver = StreamDriver(values(), name="name")
         driver.attach(written.append, lambda _: None)
-        await asyncio.sleep(0.05)
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while not written:
+                await asyncio.sleep(0)
 
     asyncio.run(serve())
     assert written == [b"data: first\n\n"]
