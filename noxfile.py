@@ -31,7 +31,7 @@ QUICK = [
     "--ignore=tests/servers/test_restart.py",
 ]
 NO_SERVERS = ["--ignore=tests/servers", "--ignore=tests/test_limits.py"]
-# The pairs in the middle: what the oldest and the newest have in common is not run again.
+# The pairs in the middle leave out the slow tests of brokers, which run on the oldest and on the newest pair.
 MIDDLE = [
     *NO_SERVERS,
     "--ignore=tests/property",

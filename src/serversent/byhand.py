@@ -1,4 +1,4 @@
-"""Running coroutines without a task of their own, and what a task is told."""
+"""Running coroutines without a task of their own, and asking whether a task was cancelled."""
 
 import asyncio
 import contextvars

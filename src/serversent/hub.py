@@ -551,7 +551,7 @@ class Hub:
 
 
 def _first_of(frames: Frames, upto: int) -> tuple[Frames, int]:
-    """Cut a page, which others read on, to what one connection reads at once."""
+    """Return the part of a page that one connection reads at once. The page is kept for other connections."""
     size = 0
     for number, (offset, frame) in enumerate(frames, 1):
         size += len(frame)

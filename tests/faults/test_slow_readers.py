@@ -67,7 +67,7 @@ def test_two_clients_that_do_not_read(kind, megabytes, seconds, server_folder, t
             time.sleep(0.05)
         publishing.join()
         print(f"{kind}: {(peak - before) / 1e6:.1f} MB more while {megabytes} MB were published")
-        # The pages and joined pieces that are kept for all readers, and what reading them allocates; no queue is in it.
+        # The caches that all readers share, and the memory that reading takes. A queue for each reader would be more.
         assert peak - before < 6_500_000
         for stream in streams:
             with stream:
