@@ -15,7 +15,7 @@ from asgiref.sync import ThreadSensitiveContext
 from django.conf import settings
 from django.db import Error as DatabaseError
 
-from .blocking import Timed
+from .blocking import LoopMonitor, loop_monitor
 from .byhand import is_cancelled
 from .event import END_FRAME, comment_frame, encode
 from .threads import IDLE_SECONDS, StreamThread, adopt_locals, stand_in
@@ -77,7 +77,6 @@ class StreamDriver:
         "_heartbeat",
         "_running",
         "_started",
-        "_steps",
         "_task",
         "_thread",
         "_values",
@@ -119,9 +118,8 @@ class StreamDriver:
     def start(self) -> asyncio.Task[None]:
         """Start the generator, in the context that the driver was made in."""
         if self._task is None:
-            self._steps = Timed(self._run(), self.name)
             self._task = asyncio.get_running_loop().create_task(
-                self._steps, name="serversent-driver", context=self.context
+                self._run(), name="serversent-driver", context=self.context
             )
         return self._task
 
@@ -183,12 +181,14 @@ class StreamDriver:
 
     async def _run(self) -> None:
         self._running = True
+        monitor = loop_monitor()
+        monitor.begin()
         try:
             async with ThreadSensitiveContext(executor=stand_in.get() or self._thread):  # type: ignore[arg-type]
                 try:
                     if self._cancelled:
                         return
-                    await self._send_values()
+                    await self._send_values(monitor)
                 finally:
                     await self._close()
         except asyncio.CancelledError as error:
@@ -199,10 +199,11 @@ class StreamDriver:
         except Exception as error:
             await self._fail(error)
         finally:
+            monitor.end()
             self._tell_started(None)
             self._thread.shutdown()
 
-    async def _send_values(self) -> None:
+    async def _send_values(self, monitor: LoopMonitor) -> None:
         adopt_locals()
         async for value in self._values:
             frame = self._encode(value)
@@ -212,7 +213,7 @@ class StreamDriver:
                 return
             if frame and (pause := self._write(frame)):  # type: ignore[misc]
                 await pause
-            elif self._steps.has_kept_the_loop():
+            if monitor.is_late:  # the others get their turn
                 await asyncio.sleep(0)
         await self._deliver(self._end_frame)
 

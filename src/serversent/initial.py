@@ -10,7 +10,7 @@ from typing import Any
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 
-from .blocking import timed
+from .blocking import loop_monitor
 from .callables import is_async_callable, is_async_generator
 from .cursors import Cursor
 from .threads import StreamThread, adopt_locals, stand_in
@@ -23,8 +23,6 @@ VALUES_AT_ONCE = 20
 # Initial states that are computed at once, and so the threads and database connections that they take.
 AT_ONCE = 16
 TURN_SECONDS = 10.0
-
-_END = object()
 
 
 class StateAt:
@@ -46,28 +44,28 @@ class StateAt:
 async def initial_values(
     initial: Callable[[], Any] | None,
     cursor: Cursor,
-    name: str,
     prepare: Callable[[], object] | None = None,
 ) -> AsyncGenerator[Any]:
     """Yield the values of an initial state. Sync code runs in a thread that is there only for it.
 
-    ``cursor``: where the stream begins. ``name`` is for the log; ``prepare`` is called in the thread first. To be
-    closed by whoever iterates, in the same task.
+    ``cursor``: where the stream begins. ``prepare`` is called in the thread first. To be closed by whoever iterates, in
+    the same task.
     """
     if initial is None:
         return
-    thread = StreamThread(prepare=prepare)
+    thread, monitor = StreamThread(prepare=prepare), loop_monitor()
+    monitor.begin()
     try:
         async with ThreadSensitiveContext(executor=stand_in.get() or thread):  # type: ignore[arg-type]
             adopt_locals()
             if isinstance(initial, StateAt) or is_async_generator(initial):
                 values: Any = initial.at(cursor) if isinstance(initial, StateAt) else initial()
                 async with contextlib.aclosing(values):
-                    while (value := await timed(anext(values, _END), name)) is not _END:
+                    async for value in values:
                         yield value
                 return
             if is_async_callable(initial):
-                returned = await timed(initial(), name)
+                returned = await initial()
             else:
                 returned = await sync_to_async(initial)()
             if inspect.isgenerator(returned):
@@ -77,6 +75,7 @@ async def initial_values(
             elif returned is not None:
                 yield returned
     finally:
+        monitor.end()
         thread.shutdown()
 
 

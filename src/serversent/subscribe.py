@@ -381,7 +381,7 @@ class ChannelDriver:
         start = self._position if self._position is not None else 0
         cursor = str(Cursor(self._epoch, start))
         last: ServerSentEvent | None = None
-        values = initial_values(self._initial, Cursor(self._epoch, start), self.name, self._prepare)
+        values = initial_values(self._initial, Cursor(self._epoch, start), self._prepare)
         async with contextlib.aclosing(values):
             waits = self._initial is not None
             while True:
