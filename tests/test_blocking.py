@@ -1,6 +1,7 @@
 """Async code that waits without await: its view is named, once, and the others get their turn."""
 
 import asyncio
+import threading
 import time
 
 import pytest
@@ -39,6 +40,16 @@ async def computing(request):
 
 
 @event_stream
+async def rarely_sleeping(request):
+    for _ in range(2):
+        yield "awake"
+        await asyncio.sleep(0.5)  # until nobody watches any more
+        time.sleep(1.5)
+    yield "awake"
+    await asyncio.sleep(60)
+
+
+@event_stream
 async def awaiting(request):
     await asyncio.sleep(1.2)
     while True:
@@ -70,6 +81,7 @@ urlpatterns = [
     path("awaiting/", awaiting),
     path("computing/", computing),
     path("plain/", plain),
+    path("rarely/", rarely_sleeping),
     path("state/", state),
 ]
 
@@ -103,6 +115,30 @@ async def test_a_view_that_keeps_the_loop_is_named_once(url, function, logged):
     assert len(said(logged)) == 1
     assert said(logged)[0].startswith(f"{function} ({__file__}, line ")
     assert "await asyncio.sleep(...)" in said(logged)[0]
+
+
+def monitors():
+    return [thread for thread in threading.enumerate() if thread.name == "serversent-loop-monitor"]
+
+
+async def test_a_view_that_rarely_keeps_the_loop_is_named_the_second_time(monkeypatch, logged):
+    """The timer of the connections is late: from then on the loop is watched."""
+    monkeypatch.setattr(blocking, "QUIET_SECONDS", 0.1)
+    async with open_stream(get_asgi_application(), "/rarely/") as stream:
+        await stream.take(2, SECONDS)
+        assert not said(logged)
+        await stream.take(1, SECONDS)
+        assert len(said(logged)) == 1
+
+
+async def test_a_stream_that_waits_has_no_thread(monkeypatch):
+    monkeypatch.setattr(blocking, "QUIET_SECONDS", 0.5)
+    async with open_stream(get_asgi_application(), "/sleeping/?seconds=0&times=3") as stream:
+        await stream.take(3, SECONDS)
+        assert monitors()
+        async with asyncio.timeout(SECONDS):
+            while monitors():
+                await asyncio.sleep(0.05)
 
 
 async def test_waiting_is_not_keeping(logged):

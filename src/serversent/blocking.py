@@ -22,6 +22,12 @@ logger = logging.getLogger("serversent")
 
 LIMIT_SECONDS = 1.0
 
+# So long after the last step of a generator the thread ends: what waits has none.
+QUIET_SECONDS = 2.0
+
+# A loop that has stood still is watched for so long, whatever its generators do.
+SUSPECT_SECONDS = 600.0
+
 # How often the loop is asked, and how long a generator may keep it before the others get a turn.
 INTERVAL_SECONDS = 0.2
 
@@ -33,32 +39,42 @@ PACKAGE = __name__.partition(".")[0]
 
 
 class LoopMonitor:
-    """Watches one event loop from a thread, as long as a generator of the project's is open there."""
+    """Watches one event loop from a thread, while generators of the project's run there.
+
+    ``is_due`` is set a few times a second, and while there is no thread. A driver whose generator has made a step calls
+    ``look()`` then.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.is_late = False  # the loop has not answered for INTERVAL_SECONDS
+        self.is_due = True
+        self._is_late = False  # the loop has not answered for INTERVAL_SECONDS
         self._loop = weakref.ref(loop)
         self._loop_thread = 0
-        self._generators = 0
         self._has_thread = False
+        self._ends_at = 0.0  # of the thread, unless a driver looks
         self._lock = threading.Lock()
 
-    def begin(self) -> None:
-        """Note that one more generator is open. Call it in the loop's thread."""
+    def look(self) -> bool:
+        """Go on watching. Return whether others have to wait for the loop. Call it in the loop's thread."""
+        self.is_due = False
+        self._watch(QUIET_SECONDS)
+        return self._is_late
+
+    def note_delay(self, seconds: float) -> None:
+        """Note that a timer of the loop came so much too late, while perhaps nobody watched."""
+        if seconds > LIMIT_SECONDS:
+            self._watch(SUSPECT_SECONDS)
+
+    def _watch(self, seconds: float) -> None:
+        self._loop_thread = threading.get_ident()
         with self._lock:
-            self._generators += 1
-            self._loop_thread = threading.get_ident()
+            self._ends_at = max(self._ends_at, time.monotonic() + seconds)
             if not self._has_thread:
                 self._has_thread = True
                 threading.Thread(target=self._run, name="serversent-loop-monitor", daemon=True).start()
 
-    def end(self) -> None:
-        """Note that a generator is closed. The thread ends soon after the last one."""
-        with self._lock:
-            self._generators -= 1
-
     def _run(self) -> None:
-        while self._is_needed():
+        while self._goes_on():
             answered = threading.Event()
             if self._ask(answered.set):
                 self._wait(answered)
@@ -68,10 +84,11 @@ class LoopMonitor:
             if time.monotonic() - slept_at > LIMIT_SECONDS:
                 self._name_line()
 
-    def _is_needed(self) -> bool:
+    def _goes_on(self) -> bool:
         loop = self._loop()
         with self._lock:
-            self._has_thread = self._generators > 0 and loop is not None and not loop.is_closed()
+            self.is_due = True
+            self._has_thread = time.monotonic() < self._ends_at and loop is not None and not loop.is_closed()
             return self._has_thread
 
     def _is_running(self) -> bool:
@@ -89,16 +106,16 @@ class LoopMonitor:
         return True
 
     def _wait(self, answered: threading.Event) -> None:
-        """Wait for the loop's answer, and tell the drivers and the log if it is late."""
+        """Wait for the loop's answer. If it is late, tell the next driver that looks, and then the log."""
         limit = time.monotonic() + LIMIT_SECONDS
         if answered.wait(INTERVAL_SECONDS):
             return
-        self.is_late = True
+        self._is_late = self.is_due = True
         if not answered.wait(max(0.0, limit - time.monotonic())):
             self._name_line()
         while not answered.wait(INTERVAL_SECONDS) and self._is_running():
             pass
-        self.is_late = False
+        self._is_late = False
 
     def _name_line(self) -> None:
         frame = sys._current_frames().get(self._loop_thread)

@@ -182,7 +182,7 @@ class StreamDriver:
     async def _run(self) -> None:
         self._running = True
         monitor = loop_monitor()
-        monitor.begin()
+        monitor.look()
         try:
             async with ThreadSensitiveContext(executor=stand_in.get() or self._thread):  # type: ignore[arg-type]
                 try:
@@ -199,7 +199,6 @@ class StreamDriver:
         except Exception as error:
             await self._fail(error)
         finally:
-            monitor.end()
             self._tell_started(None)
             self._thread.shutdown()
 
@@ -213,7 +212,7 @@ class StreamDriver:
                 return
             if frame and (pause := self._write(frame)):  # type: ignore[misc]
                 await pause
-            if monitor.is_late:  # the others get their turn
+            if monitor.is_due and monitor.look():  # the others get their turn
                 await asyncio.sleep(0)
         await self._deliver(self._end_frame)
 

@@ -54,7 +54,7 @@ async def initial_values(
     if initial is None:
         return
     thread, monitor = StreamThread(prepare=prepare), loop_monitor()
-    monitor.begin()
+    monitor.look()
     try:
         async with ThreadSensitiveContext(executor=stand_in.get() or thread):  # type: ignore[arg-type]
             adopt_locals()
@@ -63,6 +63,8 @@ async def initial_values(
                 async with contextlib.aclosing(values):
                     async for value in values:
                         yield value
+                        if monitor.is_due:
+                            monitor.look()
                 return
             if is_async_callable(initial):
                 returned = await initial()
@@ -75,7 +77,6 @@ async def initial_values(
             elif returned is not None:
                 yield returned
     finally:
-        monitor.end()
         thread.shutdown()
 
 

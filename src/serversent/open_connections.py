@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Protocol
 
+from .blocking import loop_monitor
 from .conf import setting
 from .errors import StreamRefused
 from .identity import Identity
@@ -57,6 +58,7 @@ class OpenConnections:
         self._index = _Index()
         self._places: Counter[Place] = Counter()
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0  # when the timer is
         self._draining = False
         self._sessions_at = time.monotonic()
         self._sessions: asyncio.Task[None] | None = None
@@ -169,9 +171,11 @@ class OpenConnections:
         # In no context: that of the request which happened to be first would be kept for good.
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(seconds, self._look, context=contextvars.Context())
+        self._due = time.monotonic() + seconds
 
     def _look(self) -> None:
         now, heartbeat_seconds = time.monotonic(), setting("HEARTBEAT_SECONDS")
+        loop_monitor().note_delay(now - self._due)
         for connection in list(self._connections):
             try:
                 connection.look(now, heartbeat_seconds)
