@@ -7,7 +7,7 @@ ENVIRONMENT = $(PYTHON) scripts/environment.py
 BIN = .venv/bin
 
 # A second run of the environment script is a no-op.
-.PHONY: help environment demo test test-all test-main test-browser test-pairs test-newest test-servers services client lint docs bench bench-quick chaos mutate coverage clean
+.PHONY: help environment demo test test-all test-main test-outside test-browser test-pairs test-newest test-servers services client lint docs bench bench-quick chaos mutate coverage clean
 
 help:
 	@echo 'make demo      the demo page on http://127.0.0.1:$(PORT)/ (PORT=...)'
@@ -35,8 +35,11 @@ test-all: environment
 	@$(BIN)/python -m pytest
 
 # The parts of .ci/run.
-test-main: TESTS = --ignore=tests/browser
-test-main: test
+test-main: environment
+	@$(BIN)/python -m pytest -m "not long" --ignore=tests/browser --ignore=tests/servers --ignore=tests/faults
+
+test-outside: environment
+	@$(BIN)/python -m pytest -m "not long" tests/servers tests/faults
 
 test-browser: environment
 	@$(BIN)/python -m pytest tests/browser

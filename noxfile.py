@@ -29,6 +29,11 @@ QUICK = [
     *["--ignore=tests/browser", "--ignore=tests/faults", "--ignore=tests/test_scripts.py"],
     "--ignore=tests/test_client_files.py",
     "--ignore=tests/servers/test_restart.py",
+    "--ignore=tests/servers/test_unread.py",
+    "--ignore=tests/servers/test_drain.py",
+    "--ignore=tests/servers/test_postgresql.py",
+    "--ignore=tests/contract/test_statements.py",
+    "--ignore=tests/test_limits.py",
 ]
 NO_SERVERS = ["--ignore=tests/servers", "--ignore=tests/test_limits.py"]
 # The pairs in the middle leave out the slow tests of brokers, which run on the oldest and on the newest pair.
