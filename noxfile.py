@@ -14,7 +14,7 @@ nox.options.sessions = ["tests", "newest", "servers", "wheel"]
 
 # The oldest pair is what the wheel is tested on.
 OLDEST = ("3.11", "5.2")
-PAIRS = [("3.12", "5.2"), ("3.12", "6.1")]
+PAIRS = [("3.12", "6.1")]
 NEWEST = ("3.13", "6.1")
 
 # What is written past ASGI depends on the server: from the oldest that is supported on. The newest have all other runs.
