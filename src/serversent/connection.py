@@ -326,8 +326,11 @@ class Connection:
         if self._left:
             return
         body = b""
-        if self._retry_delay and self._retries and self._at_line_start:
-            body = retry_frame(setting("RETRY_MILLISECONDS") + round(self._retry_delay * 1000))
+        retry = self._driver.retry_milliseconds()
+        if self._retry_delay:
+            retry = setting("RETRY_MILLISECONDS") + round(self._retry_delay * 1000)
+        if retry is not None and self._retries and self._at_line_start:
+            body = retry_frame(retry)
         try:
             async with asyncio.timeout(seconds):
                 await self._send({"type": "http.response.body", "body": body, "more_body": False})

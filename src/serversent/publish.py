@@ -21,6 +21,7 @@ __all__ = [
     "asend_events",
     "close_channel",
     "cursor",
+    "end_logins",
     "end_old_key",
     "end_session",
     "end_streams",
@@ -92,6 +93,14 @@ def end_streams(*, user: Any = None, session: Any = None, channel: str | None = 
 async def aend_streams(*, user: Any = None, session: Any = None, channel: str | None = None) -> None:
     """``end_streams`` from async code."""
     await sync_to_async(end_streams)(user=user, session=session, channel=channel)
+
+
+def end_logins(user: Any) -> None:
+    """End the streams of a user whose password is another. Their URLs need no refusal: Django has ended the sessions.
+
+    All but the one in which the password was changed, if that was done in one. Its URLs go on.
+    """
+    _revoke(ENDED, user, None, None)
 
 
 def end_session(user: Any, session: Any) -> None:

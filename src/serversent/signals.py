@@ -14,7 +14,7 @@ from django.db.models.signals import post_delete, post_save
 from . import page
 from .brokers import broker
 from .identity import new_session_id
-from .publish import end_old_key, end_session, end_streams
+from .publish import end_logins, end_old_key, end_session, end_streams
 from .sessions import is_kept_by_server
 
 __all__ = ["connect"]
@@ -58,9 +58,10 @@ def _saved(sender: Any, instance: Any, created: bool, **kwargs: Any) -> None:
     if created or kwargs.get("raw"):
         return
     # set_password() leaves the new one there until it is saved; a better hash of the old one is saved without it.
-    has_new_password = getattr(instance, "_password", None) is not None
-    if has_new_password or not getattr(instance, "is_active", True):
+    if not getattr(instance, "is_active", True):
         _say(lambda: end_streams(user=instance))
+    elif getattr(instance, "_password", None) is not None:
+        _say(end_logins, instance)
 
 
 def _deleted(sender: Any, instance: Any, **kwargs: Any) -> None:

@@ -1,8 +1,8 @@
 """Signed URLs: a list of channels for one user or session, so that who may see a page may open its stream."""
 
 import time
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from django.contrib.auth import SESSION_KEY
@@ -18,8 +18,9 @@ from .cursors import Cursor
 from .errors import InvalidSubscription, StreamRefused
 from .identity import Identity, identity_of, new_session_id, session_ids, user_of
 from .page import page_cursor
+from .subscription import Start, check_start
 
-__all__ = ["Signed", "read_signed", "sse_url"]
+__all__ = ["Signed", "read_signed", "renewed_url", "sse_url"]
 
 SALT = "serversent.signed"
 
@@ -32,6 +33,7 @@ class Signed(NamedTuple):
 
     channels: Sequence[str]
     using: str
+    start: Start
     expires_at: float
     cursor: str
     identity: Identity
@@ -42,12 +44,16 @@ def sse_url(
     *channels: str,
     expires: float = 3600,
     cursor: Cursor | str | None = None,
+    start: Start = "now",
+    public: bool = False,
     using: str = "default",
 ) -> str:
     """Return a URL whose stream has these channels, for the request's user and session alone.
 
-    ``expires``: for how many seconds it is valid, 30 days at most; a stream that is open then ends. ``cursor``: where
-    its stream begins, as ``serversent.cursor()`` returned it; without it, where the log stood when the request began.
+    ``expires``: for how many seconds it is valid, 30 days at most; a stream that is open then ends, and the browser
+    client renews its URL. ``cursor``: where its stream begins, as ``serversent.cursor()`` returned it; without it,
+    where the log stood when the request began. ``start``: ``"oldest"`` to begin with all that is kept of the channels.
+    ``public``: for everybody, so that the page may be cached: neither the user nor the session is looked at.
     ``using``: the broker. What is revoked after the cursor was taken, or else after the URL was signed, refuses it.
 
     What follows ``#`` is not sent: by it the browser client knows that two pages have the same list of channels.
@@ -58,51 +64,57 @@ def sse_url(
         raise InvalidSubscription(
             "expires", f"must be more than 0 and at most {REVOKED_SECONDS} seconds, not {expires}"
         )
-    names = sorted(check_channels(channels))
-    user, session = user_of(request), getattr(request, "session", None)
-    if session is None and not user:
-        raise InvalidSubscription("request", "has neither a user nor a session that a URL could be signed for")
-    if user and session is not None and session.get(SESSION_KEY) != user:
-        session = None  # who is not logged in by the session, but by a key in a header, may have none the next time
-    if session is not None:
-        new_session_id(session)
+    check_start(start)
     at = _log_at(request)
     if isinstance(cursor, Cursor) and cursor.is_of(at):  # taken before the view looked up who may
         at = min(at, cursor, key=lambda each: each.offset)
-    token = signing.dumps(
+    if cursor is None and start == "now":
+        cursor = page_cursor(request, using)
+    user, sessions = ("", []) if public else _listener(request)
+    now = int(time.time())
+    return _url(
         {
-            "channels": names,
+            "channels": sorted(check_channels(channels)),
             "using": using,
+            "public": public,
             "user": user,
-            "sessions": [] if session is None else session_ids(session),
-            "expires": int(time.time() + expires),
-            "cursor": str(page_cursor(request, using) if cursor is None else cursor),
+            "sessions": sessions,
+            "signed": now,
+            "seconds": expires,
+            "expires": int(now + expires),
+            "start": start,
+            "cursor": "" if cursor is None else str(cursor),
             "at": str(at),
-        },
-        salt=SALT,
-        compress=True,
+        }
     )
-    if len(token) > MAX_TOKEN_CHARACTERS:
-        raise InvalidSubscription(
-            "channels", "make a URL that is too long for some servers. Name fewer, or write a @channel_stream view"
-        )
-    key = salted_hmac(SALT, "\n".join([using, *names]), algorithm="sha256").hexdigest()[:12]
-    return f"{_path()}?{urlencode({'token': token})}#sse-{key}"
+
+
+def renewed_url(request: HttpRequest, token: str) -> tuple[str, Signed]:
+    """Return a URL of the same grant that is valid as long again, for the listener it was signed for; and the grant.
+
+    Whether it was revoked since is for the caller to ask. Raises ``StreamRefused`` for what is no URL of ours, for
+    another listener, and for what was signed 30 days ago: the log keeps no older revocations.
+    """
+    found = _loaded(token)
+    last = found.get("signed", 0) + REVOKED_SECONDS
+    if last <= time.time():
+        raise StreamRefused(403, "This address is too old. Reload the page that it is from.")
+    if found["user"] and not user_of(request):
+        raise StreamRefused(401, "Log in again.")
+    _check_listener(request, found)
+    return _url({**found, "expires": int(min(last, time.time() + found["seconds"]))}), _signed(request, found)
 
 
 def read_signed(request: HttpRequest) -> Signed:
     """Return what the request's URL grants. Raises ``StreamRefused`` for one that grants it nothing."""
-    token = request.GET.get("token", "")
-    try:
-        found = signing.loads(token, salt=SALT) if len(token) <= MAX_TOKEN_CHARACTERS else None
-    except signing.BadSignature:
-        found = None
-    if found is None:
-        raise StreamRefused(403, "This address is not valid.")
+    found = _loaded(request.GET.get("token", ""))
     if found["expires"] <= time.time():
         raise StreamRefused(403, "This address has expired. Reload the page that it is from.")
-    if not _is_for(request, found["user"], found["sessions"]):
-        raise StreamRefused(403, "This address is for another session. Reload the page that it is from.")
+    _check_listener(request, found)
+    return _signed(request, found)
+
+
+def _signed(request: HttpRequest, found: Mapping[str, Any]) -> Signed:
     now = identity_of(request, time.monotonic())
     identity = Identity(
         user=found["user"] or now.user,
@@ -112,7 +124,49 @@ def read_signed(request: HttpRequest) -> Signed:
         signed=Cursor.parse(found["at"]),
         session_key=now.session_key,
     )
-    return Signed(found["channels"], found["using"], found["expires"], found["cursor"], identity)
+    return Signed(
+        found["channels"], found["using"], found.get("start", "now"), found["expires"], found["cursor"], identity
+    )
+
+
+def _url(grant: dict[str, Any]) -> str:
+    token = signing.dumps(grant, salt=SALT, compress=True)
+    if len(token) > MAX_TOKEN_CHARACTERS:
+        raise InvalidSubscription(
+            "channels", "make a URL that is too long for some servers. Name fewer, or write a @channel_stream view"
+        )
+    named = "\n".join([grant["using"], *grant["channels"]])
+    key = salted_hmac(SALT, named, algorithm="sha256").hexdigest()[:12]
+    return f"{_path()}?{urlencode({'token': token})}#sse-{'public-' if grant.get('public') else ''}{key}"
+
+
+def _loaded(token: str) -> dict[str, Any]:
+    """Return the grant of a token. Raises ``StreamRefused`` for one that was not signed here."""
+    try:
+        found: dict[str, Any] | None = signing.loads(token, salt=SALT) if len(token) <= MAX_TOKEN_CHARACTERS else None
+    except signing.BadSignature:
+        found = None
+    if found is None:
+        raise StreamRefused(403, "This address is not valid.")
+    return found
+
+
+def _listener(request: HttpRequest) -> tuple[str, list[str]]:
+    """Return the user and the names of the session that a URL is signed for. An anonymous session is begun."""
+    user, session = user_of(request), getattr(request, "session", None)
+    if session is None and not user:
+        raise InvalidSubscription("request", "has neither a user nor a session that a URL could be signed for")
+    if user and session is not None and session.get(SESSION_KEY) != user:
+        session = None  # who is not logged in by the session, but by a key in a header, may have none the next time
+    if session is None:
+        return user, []
+    new_session_id(session)
+    return user, list(session_ids(session))
+
+
+def _check_listener(request: HttpRequest, grant: Mapping[str, Any]) -> None:
+    if not grant.get("public") and not _is_for(request, grant["user"], grant["sessions"]):
+        raise StreamRefused(403, "This address is for another session. Reload the page that it is from.")
 
 
 def _is_for(request: HttpRequest, user: str, sessions: Sequence[str]) -> bool:

@@ -9,9 +9,10 @@ import asyncio
 import contextlib
 import contextvars
 import logging
+import random
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from .byhand import is_cancelled
@@ -23,7 +24,7 @@ from .identity import Identity
 from .initial import initial_values
 from .subscription import Subscription
 
-__all__ = ["ChannelDriver"]
+__all__ = ["ChannelDriver", "check_revoked"]
 
 logger = logging.getLogger("serversent")
 
@@ -37,6 +38,9 @@ _END: Any = object()
 
 # How long a client with a cursor of a new epoch waits for the hub to learn of it, rather than being reset.
 EPOCH_SECONDS = 2.0
+
+# How soon the client of a URL that has expired should come back: it renews it then.
+SOON_MILLISECONDS = 500
 
 
 class ChannelDriver:
@@ -59,6 +63,7 @@ class ChannelDriver:
         "_over",
         "_position",
         "_prepare",
+        "_retry_milliseconds",
         "_starts_now",
         "_task",
         "_tells_cursor",
@@ -112,6 +117,7 @@ class ChannelDriver:
         self._write: Write | None = None
         self._on_end: Callable[[Any], object] | None = None
         self._expiry: asyncio.TimerHandle | None = None
+        self._retry_milliseconds: int | None = None  # set when the URL has expired: the client renews it and is back
 
     # Before the headers.
 
@@ -128,19 +134,11 @@ class ChannelDriver:
         self._group.on_written = self._on_written or self._group.on_written
         try:
             if self.signed is not None:
-                await self._check_signed(self.signed)
+                await check_revoked(self.signed, self.channels)
             await self._find_position(last_event_id or self._last_event_id)
         except BaseException:
             self._leave()
             raise
-
-    async def _check_signed(self, signed: Identity) -> None:
-        default = hub("default")
-        await default.start()
-        await default.know_revoked()
-        known = signed.signed is not None and signed.signed.is_of(default.cursor)
-        if not known or default.revocations.refuses(signed, self.channels):
-            raise StreamRefused(403, "This address is not valid any more.")
 
     async def _find_position(self, last_event_id: str) -> None:
         if not (last_event_id or self._begins_at):
@@ -204,7 +202,7 @@ class ChannelDriver:
             self.context = contextvars.copy_context()
         if self._expires_at is not None:
             seconds = max(0.0, self._expires_at - time.time())
-            self._expiry = asyncio.get_running_loop().call_later(seconds, self.end, context=self.context)
+            self._expiry = asyncio.get_running_loop().call_later(seconds, self._expire, context=self.context)
         self.catch_up()
 
     def push(self, joined: bytes) -> None:
@@ -255,6 +253,14 @@ class ChannelDriver:
         on_end, self._on_end = self._on_end, None
         if on_end is not None:
             on_end(self)
+
+    def _expire(self) -> None:
+        if self.signed is not None:
+            self._retry_milliseconds = random.randint(1, SOON_MILLISECONDS)
+        self.end()
+
+    def retry_milliseconds(self) -> int | None:
+        return self._retry_milliseconds
 
     # Live.
 
@@ -396,3 +402,13 @@ class ChannelDriver:
                 await self._write_now(ready_frame(greeting, None) if last is None else state_frame(last, None))
                 last = event
         await self._write_now(ready_frame(greeting, cursor) if last is None else state_frame(last, cursor))
+
+
+async def check_revoked(signed: Identity, channels: Collection[str]) -> None:
+    """Raise ``StreamRefused`` if a URL was taken back since it was signed, or ``BrokerUnavailable``."""
+    default = hub("default")
+    await default.start()
+    await default.know_revoked()
+    known = signed.signed is not None and signed.signed.is_of(default.cursor)
+    if not known or default.revocations.refuses(signed, channels):
+        raise StreamRefused(403, "This address is not valid any more.")

@@ -1,10 +1,11 @@
 """What a channel view grants: the channels, and how their stream begins and when it ends."""
 
 import datetime
+import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from django.conf import settings
 from django.utils import timezone
@@ -12,7 +13,10 @@ from django.utils import timezone
 from .channels import check_channels
 from .errors import InvalidSubscription
 
-__all__ = ["Subscription"]
+__all__ = ["Start", "Subscription", "check_start"]
+
+Start = Literal["now", "oldest"]
+STARTS = get_args(Start)
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -30,7 +34,7 @@ class Subscription:
 
     channels: frozenset[str]
     initial: Callable[[], Any] | None
-    start: str
+    start: Start
     expires_at: float | None
 
     def __init__(
@@ -38,17 +42,22 @@ class Subscription:
         channels: str | Iterable[str],
         *,
         initial: Callable[[], Any] | None = None,
-        start: str = "now",
+        start: Start = "now",
         expires: float | datetime.timedelta | datetime.datetime | None = None,
     ) -> None:
         if initial is not None and not callable(initial):
             raise InvalidSubscription("initial", f"must be a function without arguments, not {type(initial).__name__}")
-        if start not in ("now", "oldest"):
-            raise InvalidSubscription("start", f'must be "now" or "oldest", not {start!r}')
+        check_start(start)
         object.__setattr__(self, "channels", check_channels(channels))
         object.__setattr__(self, "initial", initial)
         object.__setattr__(self, "start", start)
         object.__setattr__(self, "expires_at", _expires_at(expires))
+
+
+def check_start(start: object) -> None:
+    """Raise ``InvalidSubscription`` for what is no beginning of a stream."""
+    if start not in STARTS:
+        raise InvalidSubscription("start", f"must be {' or '.join(map(json.dumps, STARTS))}, not {start!r}")
 
 
 def _expires_at(expires: object) -> float | None:

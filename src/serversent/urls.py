@@ -1,10 +1,11 @@
-"""``path("events/", include("serversent.urls"))``: one endpoint for the URLs that ``sse_url`` signs."""
+"""``path("events/", include("serversent.urls"))``: where the URLs lead that ``sse_url`` signs, and are renewed."""
 
 from django.urls import path
 
+from .renewal import renew
 from .views import signed_stream
 
 __all__ = ["app_name", "urlpatterns"]
 
 app_name = "serversent"
-urlpatterns = [path("", signed_stream, name="stream")]
+urlpatterns = [path("", signed_stream, name="stream"), path("renew/", renew, name="renew")]

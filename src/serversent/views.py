@@ -224,7 +224,8 @@ def signed_stream(request: HttpRequest) -> HttpResponseBase:
         return refusal(error)
     name = "serversent.signed_stream"
     try:
-        subscription = Subscription(signed.channels, expires=max(0.0, signed.expires_at - time.time()))
+        seconds = max(0.0, signed.expires_at - time.time())
+        subscription = Subscription(signed.channels, start=signed.start, expires=seconds)
         return channel_response(
             request, subscription, name, signed.using, signed=signed.identity, begins_at=signed.cursor
         )
