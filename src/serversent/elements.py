@@ -15,6 +15,7 @@ from .cursors import Cursor
 from .identity import page_user, user_of
 from .page import page_cursor
 from .signed import sse_url
+from .subscription import Start
 
 __all__ = ["event_stream_element", "nonce_of", "script_element"]
 
@@ -22,17 +23,19 @@ __all__ = ["event_stream_element", "nonce_of", "script_element"]
 ATTRIBUTES = {"event", "mode", "limit", "target", "autostart", "persist", "share", "id", "class"}
 
 
-def script_element(request: HttpRequest | None) -> SafeString:
+def script_element(request: HttpRequest | None, *, public: bool = False) -> SafeString:
     """Return the tag that loads the client, with the page's CSP nonce.
 
-    It names the user, so that tabs of two accounts share no connection.
+    It names the user, so that tabs of two accounts share no connection. ``public``: it does not, and does not look at
+    the user, so that the page may be cached for everybody.
     """
     attributes = {
         "type": "module",
         "src": static(f"serversent/serversent{'' if settings.DEBUG else '.min'}.js"),
     }
     if request is not None:
-        attributes["data-serversent-user"] = page_user(user_of(request))
+        if not public:
+            attributes["data-serversent-user"] = page_user(user_of(request))
         if nonce := nonce_of(request):
             attributes["nonce"] = nonce
     return format_html("<script{}></script>", flatatt(attributes))
@@ -52,6 +55,8 @@ def event_stream_element(
     url: str = "",
     cursor: Cursor | str | None = None,
     expires: float = 3600,
+    start: Start = "now",
+    public: bool = False,
     using: str = "default",
     controls: bool = False,
     label: str = "",
@@ -66,16 +71,19 @@ def event_stream_element(
         raise ImproperlyConfigured("{% event_stream %} needs the names of channels, or url=..., and not both.")
     if unknown := set(attributes) - ATTRIBUTES:
         raise ImproperlyConfigured(
-            f"{{% event_stream %}} has no {min(unknown)!r}. It has: channels, url, cursor, expires, using, controls, "
-            f"label, {', '.join(sorted(ATTRIBUTES))}."
+            f"{{% event_stream %}} has no {min(unknown)!r}. It has: channels, url, cursor, expires, "
+            f"start, public, using, controls, label, {', '.join(sorted(ATTRIBUTES))}."
         )
-    if channels and cursor is None:
+    if channels and cursor is None and start == "now":
         cursor = page_cursor(request, using)
+    signed_url = channels and sse_url(
+        request, *channels, expires=expires, cursor=cursor, start=start, public=public, using=using
+    )
     given = {"autostart": not controls, **attributes}
     context = {
         "attributes": flatatt(
             {
-                "src": url or sse_url(request, *channels, expires=expires, cursor=cursor, using=using),
+                "src": url or signed_url,
                 **({} if cursor is None else {"cursor": str(cursor)}),
                 **{name: value for name, value in given.items() if value is not None},
             }

@@ -115,14 +115,14 @@ def read_signed(request: HttpRequest) -> Signed:
 
 
 def _signed(request: HttpRequest, found: Mapping[str, Any]) -> Signed:
-    now = identity_of(request, time.monotonic())
+    now, public = identity_of(request, time.monotonic()), found.get("public")
     identity = Identity(
-        user=found["user"] or now.user,
-        sessions=tuple({*found["sessions"], *now.sessions}),
+        user="" if public else found["user"] or now.user,
+        sessions=() if public else tuple({*found["sessions"], *now.sessions}),
         address=now.address,
         since=now.since,
         signed=Cursor.parse(found["at"]),
-        session_key=now.session_key,
+        session_key="" if public else now.session_key,
     )
     return Signed(
         found["channels"], found["using"], found.get("start", "now"), found["expires"], found["cursor"], identity

@@ -9,27 +9,34 @@ from django.template import Context
 from django.utils.safestring import SafeString, mark_safe
 
 from serversent import signed
-from serversent.cursors import Cursor
 from serversent.elements import event_stream_element, script_element
 
 __all__ = ["register", "request_of"]
 
 register = template.Library()
 
-
-@register.simple_tag(takes_context=True)
-def sse_script(context: Context) -> SafeString:
-    """Load the browser client: ``{% sse_script %}``, once, in the head."""
-    return script_element(context.get("request"))
+URL_OPTIONS = {"expires", "cursor", "start", "public", "using"}
 
 
 @register.simple_tag(takes_context=True)
-def sse_url(
-    context: Context, *channels: str, expires: float = 3600, cursor: Cursor | str | None = None, using: str = "default"
-) -> str:
-    """Return the URL of a stream of these channels, for who sees this page alone: ``{% sse_url "news" %}``."""
-    request = request_of("sse_url", context)
-    return signed.sse_url(request, *channels, expires=expires, cursor=cursor, using=using)
+def sse_script(context: Context, *, public: bool = False) -> SafeString:
+    """Load the browser client: ``{% sse_script %}``, once, in the head.
+
+    ``public=True``: in a page that is cached for everybody, whose streams are public too.
+    """
+    return script_element(context.get("request"), public=public)
+
+
+@register.simple_tag(takes_context=True)
+def sse_url(context: Context, *channels: str, **options: Any) -> str:
+    """Return the URL of a stream of these channels, for who sees this page alone: ``{% sse_url "news" %}``.
+
+    The options are those of ``serversent.sse_url()``: ``expires``, ``cursor``, ``start``, ``public``, ``using``.
+    """
+    if unknown := set(options) - URL_OPTIONS:
+        known = ", ".join(sorted(URL_OPTIONS))
+        raise ImproperlyConfigured(f"{{% sse_url %}} has no {min(unknown)!r}. It has: {known}.")
+    return signed.sse_url(request_of("sse_url", context), *channels, **options)
 
 
 @register.simple_tag(takes_context=True)
