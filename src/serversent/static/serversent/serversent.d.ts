@@ -59,6 +59,7 @@ export type Outcome = {
     isFine?: boolean;
     after?: number;
     soon?: boolean;
+    status?: number;
 };
 /** An event: of the server's, or of the stream's own types `state`, `ready`, `reset`, `end`, `error`. */
 declare class StreamEvent {

@@ -27,9 +27,10 @@
  * @property {AbortSignal} [signal] stops the stream.
  * @property {boolean} [autostart] `false`: wait for `start()`.
  *
- * @typedef {{ over?: State, all?: boolean, why: string, isFine?: boolean, after?: number, soon?: boolean }} Outcome
+ * @typedef {{ over?: State, all?: boolean, why: string, isFine?: boolean, after?: number, soon?: boolean,
+ *   status?: number }} Outcome
  *   how an attempt ended. over: for good. all: for whoever asks. isFine: as it should. after: milliseconds to wait at
- *   least. soon: without waiting.
+ *   least. soon: without waiting. status: of the answer that ended it.
  */
 
 const MAX_EVENT_CHARACTERS = 1 << 24;
@@ -165,14 +166,20 @@ function judge(response, once) {
   const type = headers.get("Content-Type") ?? "no type";
   const isFine = status === 200;
   if (isFine && /^text\/event-stream *(;|$)/i.test(type)) return null;
-  const why = `answered ${status} with ${type} at ${response.url}`;
+  const why = `answered ${status} with ${type} at ${place(response.url)}`;
   if (status === 401 || (isFine && response.redirected && /^text\/html/i.test(type)))
     return { over: "unauthorized", why };
   // What may have been done must not be asked for again, unless the server says that it was not.
   if ([408, 425, 429, 503].includes(status) || (status >= 500 && !once))
     return { why, after: retryAfter(headers.get("Retry-After")) };
-  return { over: "closed", all: status === 204 || status === 205, why };
+  return { over: "closed", all: status === 204 || status === 205, why, status };
 }
+
+/** Where a URL leads, without its query: that may have a signature. @param {string} url */
+const place = (url) => url.replace(/[?#].*/, "");
+
+/** Whether `sse_url` has signed a URL, which can be renewed then. @param {string} url */
+const isSigned = (url) => new URL(url).hash.startsWith("#sse-");
 
 /** @param {string | null} value seconds, or a date @returns {number} milliseconds */
 function retryAfter(value) {
@@ -239,6 +246,7 @@ class Connection {
   /** @type {State} */
   #state = "idle";
   #answered = false;
+  #isRenewed = false; // since it was answered last
   #received = false;
   #heard = 0; // the wall clock's: the others stand still while the machine sleeps
   #heartbeat = 0; // milliseconds; 0: none is known of
@@ -306,7 +314,8 @@ class Connection {
       const began = Date.now();
       this.#say("connecting");
       if (run !== this.#run) return; // by the page
-      const outcome = await (this.#options.transport === "eventsource" ? this.#native(run) : this.#fetch(run));
+      let outcome = await (this.#options.transport === "eventsource" ? this.#native(run) : this.#fetch(run));
+      if (outcome.status === 403 && isSigned(this.#url) && !this.#isRenewed) outcome = await this.#renew(outcome);
       if (run !== this.#run) return;
       clearTimeout(this.#timer);
       if (outcome.over) {
@@ -314,7 +323,7 @@ class Connection {
         return this.sink.over(outcome);
       }
       if (this.#answered && Date.now() - began >= GOOD_MILLISECONDS) failures = 0;
-      this.#say("retrying", outcome.why);
+      if (!outcome.isFine) this.#say("retrying", outcome.why);
       if (!outcome.soon && run === this.#run) {
         const least = outcome.after ?? 0;
         this.#waitsUntil = Date.now() + least;
@@ -323,6 +332,32 @@ class Connection {
         await this.#wait(wait);
       }
       if (run !== this.#run) return;
+    }
+  }
+
+  /**
+   * Ask for a URL that is valid as long again: the page is open for longer than this one was.
+   * @param {Outcome} refused
+   * @returns {Promise<Outcome>}
+   */
+  async #renew(refused) {
+    const { origin, pathname, searchParams } = new URL(this.#url);
+    const body = new URLSearchParams({ token: searchParams.get("token") ?? "" });
+    const credentials = this.#options.withCredentials ? "include" : "same-origin";
+    try {
+      const response = await fetch(`${origin}${pathname}renew/`, { method: "POST", body, credentials });
+      if (response.ok) {
+        this.#url = new URL((await response.json()).url, this.#url).href;
+        this.#isRenewed = true;
+        return { why: "renewed", soon: true, isFine: true };
+      }
+      const { status, headers } = response;
+      if (status === 401) return { over: "unauthorized", why: "the user is not logged in any more" };
+      if (status === 429 || status >= 500)
+        return { why: `not renewed, ${status}`, after: retryAfter(headers.get("Retry-After")) };
+      return refused;
+    } catch (error) {
+      return { why: `not renewed: ${error}` };
     }
   }
 
@@ -366,6 +401,7 @@ class Connection {
         return verdict;
       }
       this.#answered = true;
+      this.#isRenewed = false;
       this.#hear();
       this.#say("open");
       return await this.#read(response, run);
@@ -476,7 +512,7 @@ class Connection {
     if (quiet >= late && this.#state !== "stale") {
       const what = this.#received ? "no sign of life" : "no byte";
       const hint = this.#received ? "" : ". Does a proxy buffer it?";
-      const why = `${what} for ${Math.round(quiet / 1000)} s from ${this.#url}${hint}`;
+      const why = `${what} for ${Math.round(quiet / 1000)} s from ${place(this.#url)}${hint}`;
       warn(why);
       this.#say("stale", why);
     }
@@ -495,6 +531,7 @@ class Connection {
     const outcome = await new Promise((resolve) => {
       source.onopen = () => {
         this.#answered = true;
+        this.#isRenewed = false;
         this.#say("open");
       };
       source.onerror = () => {
@@ -774,13 +811,14 @@ class Party {
  * Return with whom a stream is shared: with a secure context (Web Locks). What a page makes itself, with a method, a
  * body or headers, is its own.
  * @param {Options} options
+ * @param {string} url
  * @returns {{ name: string, forced: boolean } | undefined}
  */
-function circle(options) {
+function circle(options, url) {
   const { share, transport, body, headers } = options;
   if (!navigator.locks || share === false || transport === "eventsource" || body || isOnce(options)) return;
   if (typeof share === "string") return { name: share, forced: true };
-  if (!headers) return { name: pageUser(), forced: !!share };
+  if (!headers) return { name: url.includes("#sse-public-") ? "public" : pageUser(), forced: !!share };
 }
 
 /**
@@ -816,8 +854,8 @@ class Stream {
   /** @param {string | URL} url @param {Options} [options] */
   constructor(url, options = {}) {
     this.#options = options;
-    this.#circle = circle(options);
     this.#url = new URL(url, document.baseURI).href;
+    this.#circle = circle(options, this.#url);
     this.#key = keyOf(this.#url);
     this.#own = new Connection(this.#url, options, this.#sink);
     this.#own.cursor = this.#kept() || options.cursor || "";
@@ -948,7 +986,7 @@ class Stream {
     this.#state = over;
     this.#dispatch("state", new StreamEvent("state", over, "", why));
     if (!isFine) {
-      warn(`${this.#url}: ${why}`);
+      warn(`${place(this.#url)}: ${why}`);
       this.#dispatch("error", new StreamEvent("error", why));
     }
     if (over === "unauthorized") this.#options.onUnauthorized?.();
