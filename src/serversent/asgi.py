@@ -172,7 +172,8 @@ def _take_stream(request: HttpRequest, response: Any) -> _Stream | HttpResponse 
         taken = _take_closers(response, lambda close: close == request.close and _has_files(request))
         response.close_with(*taken, *handoff.take_body())
         return _Stream(driver, None, opening_frame(of_channels=False), retries=True)
-    return _Stream(driver, driver, opening_frame(of_channels=True), retries=True)
+    opening = opening_frame(of_channels=True, url_expires_at=driver.url_expires_at)
+    return _Stream(driver, driver, opening, retries=True)
 
 
 def _take_wrapped_stream(request: HttpRequest, response: Any, ours: EventStreamResponse) -> _Stream | None:

@@ -1,7 +1,6 @@
 """An open stream: one ``Connection`` for each open HTTP response."""
 
 import asyncio
-import functools
 import logging
 import random
 import time
@@ -41,18 +40,16 @@ FRAMES_PER_TURN = 64
 UNKNOWN = 2**62  # bytes
 
 
-def opening_frame(*, of_channels: bool) -> bytes:
+def opening_frame(*, of_channels: bool, url_expires_at: float | None = None) -> bytes:
     """What a stream begins with: a comment, so that proxies pass the headers on, and the reconnection time.
 
-    The comment tells the browser client when to take silence for the end, and whether the stream has cursors.
+    The comment tells the browser client when to take silence for the end, whether the stream has cursors, and for how
+    long its signed URL is valid, if it has one. ``url_expires_at``: as ``time.time()`` counts.
     """
-    return _opening_frame(of_channels, setting("HEARTBEAT_SECONDS"), setting("RETRY_MILLISECONDS"))
-
-
-@functools.cache
-def _opening_frame(of_channels: bool, heartbeat: float, retry: int) -> bytes:
+    valid = "" if url_expires_at is None else f", valid for {max(0, int(url_expires_at - time.time()))} s"
     kind = "stream of channels" if of_channels else "stream"
-    return comment_frame(f"{kind}, heartbeat {heartbeat:g} s") + retry_frame(retry)
+    comment = comment_frame(f"{kind}, heartbeat {setting('HEARTBEAT_SECONDS'):g} s{valid}")
+    return comment + retry_frame(setting("RETRY_MILLISECONDS"))
 
 
 class Connection:
@@ -326,11 +323,8 @@ class Connection:
         if self._left:
             return
         body = b""
-        retry = self._driver.retry_milliseconds()
-        if self._retry_delay:
-            retry = setting("RETRY_MILLISECONDS") + round(self._retry_delay * 1000)
-        if retry is not None and self._retries and self._at_line_start:
-            body = retry_frame(retry)
+        if self._retry_delay and self._retries and self._at_line_start:
+            body = retry_frame(setting("RETRY_MILLISECONDS") + round(self._retry_delay * 1000))
         try:
             async with asyncio.timeout(seconds):
                 await self._send({"type": "http.response.body", "body": body, "more_body": False})

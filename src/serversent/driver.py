@@ -52,9 +52,6 @@ class Driver(Protocol):
     def heartbeat(self) -> bytes:
         """Return what is sent after a silence."""
 
-    def retry_milliseconds(self) -> int | None:
-        """Return how soon the client should come back after this end, if not as usual."""
-
     def cancel(self) -> None:
         """Stop. May be called in any state, also twice."""
 
@@ -153,9 +150,6 @@ class StreamDriver:
 
     def heartbeat(self) -> bytes:
         return self._heartbeat
-
-    def retry_milliseconds(self) -> int | None:
-        return None
 
     def cancel(self) -> None:
         """Stop the generator where it stands; its ``finally`` blocks run. May be called in any state, also twice."""

@@ -244,7 +244,10 @@ class EventStreamResponse(StreamingHttpResponse):
 
     @property
     def _opening(self) -> bytes:
-        return opening_frame(of_channels=isinstance(self._values, Subscription))
+        if isinstance(self._values, Subscription):
+            expires_at = None if self._signed is None else self._values.expires_at
+            return opening_frame(of_channels=True, url_expires_at=expires_at)
+        return opening_frame(of_channels=False)
 
     def _sync_frames(self) -> Iterator[bytes]:
         """The stream as a WSGI server serves it, in one of its threads."""

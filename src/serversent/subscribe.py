@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import contextvars
 import logging
-import random
 import sys
 import time
 from collections.abc import Awaitable, Callable, Collection
@@ -39,9 +38,6 @@ _END: Any = object()
 # How long a client with a cursor of a new epoch waits for the hub to learn of it, rather than being reset.
 EPOCH_SECONDS = 2.0
 
-# How soon the client of a URL that has expired should come back: it renews it then.
-SOON_MILLISECONDS = 500
-
 
 class ChannelDriver:
     """Serves one subscription to one connection."""
@@ -63,7 +59,6 @@ class ChannelDriver:
         "_over",
         "_position",
         "_prepare",
-        "_retry_milliseconds",
         "_starts_now",
         "_task",
         "_tells_cursor",
@@ -117,7 +112,6 @@ class ChannelDriver:
         self._write: Write | None = None
         self._on_end: Callable[[Any], object] | None = None
         self._expiry: asyncio.TimerHandle | None = None
-        self._retry_milliseconds: int | None = None  # set when the URL has expired: the client renews it and is back
 
     # Before the headers.
 
@@ -202,7 +196,7 @@ class ChannelDriver:
             self.context = contextvars.copy_context()
         if self._expires_at is not None:
             seconds = max(0.0, self._expires_at - time.time())
-            self._expiry = asyncio.get_running_loop().call_later(seconds, self._expire, context=self.context)
+            self._expiry = asyncio.get_running_loop().call_later(seconds, self.end, context=self.context)
         self.catch_up()
 
     def push(self, joined: bytes) -> None:
@@ -216,6 +210,11 @@ class ChannelDriver:
     def check_closed(self) -> None:
         self._may_be_closed = True
         self.catch_up()
+
+    @property
+    def url_expires_at(self) -> float | None:
+        """When the signed URL of the stream expires, if it has one, as ``time.time()`` counts."""
+        return None if self.signed is None else self._expires_at
 
     def writes(self) -> int:
         return self._group.writes if self.is_live and self._group is not None else 0
@@ -253,14 +252,6 @@ class ChannelDriver:
         on_end, self._on_end = self._on_end, None
         if on_end is not None:
             on_end(self)
-
-    def _expire(self) -> None:
-        if self.signed is not None:
-            self._retry_milliseconds = random.randint(1, SOON_MILLISECONDS)
-        self.end()
-
-    def retry_milliseconds(self) -> int | None:
-        return self._retry_milliseconds
 
     # Live.
 

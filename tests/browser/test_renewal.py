@@ -72,7 +72,7 @@ def test_it_misses_nothing_over_many_urls_and_a_restart(page, start, user, name,
             wait_for(lambda: (later.sent and listening.data[-1] == later.sent[-1]) or None, "what is sent now", 60)
             later.wait_more()
         check_all([listening], [*publisher.sent, *later.sent])
-        assert listening.own == ["ready"]
+        assert [type for type in listening.own if type != "error"] == ["ready"]
         listening.stop()
     assert [text for text in warnings if "token" in text] == []
 
@@ -83,7 +83,8 @@ def test_after_a_change_of_the_own_password_in_another_tab(page, start, user, na
         other = page.context.new_page()
         other.goto(f"{server.url}/password/")
         before = renewals(page)
-        wait_for(lambda: renewals(page) > before, "a renewal", 60)
+        # The stream may end while the old session is over and the new one not there yet.
+        wait_for(lambda: renewals(page) > before + 1 and listening.state == "open", "a renewal", 60)
         with Publisher(server, name) as publisher:
             publisher.wait_more()
         check_all([listening], publisher.sent)

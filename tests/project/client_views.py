@@ -30,6 +30,18 @@ def client(request):
     return render(request, "client.html", context)
 
 
+MANY_STREAMS = """{% load serversent %}<!doctype html><title>many</title>{% sse_script %}
+{% for number in "123" %}{% event_stream url="/async/" mode="replace" %}{% endfor %}
+{% event_stream channel public=True %}"""
+
+
+@login_not_required
+def many_streams(request):
+    """A page with three streams of generators, and one of a channel of its own."""
+    context = {"channel": request.GET.get("channel", "news")}
+    return HttpResponse(Template(MANY_STREAMS).render(RequestContext(request, context)))
+
+
 @csrf_exempt
 @non_atomic_requests
 @login_not_required

@@ -67,5 +67,6 @@ urlpatterns = [
     path("users/", client_views.users),
     path("howto/<str:heading>/<str:number>/", client_views.howto),
     path("worker/", client_views.worker),
+    path("many-streams/", client_views.many_streams),
     path("slowly/", client_views.slowly),
 ]

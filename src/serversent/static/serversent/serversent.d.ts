@@ -126,6 +126,10 @@ export type Said = {
      */
     last: string;
     ofLog: boolean | undefined;
+    /**
+     * it has no connection, because nobody looks at its tab
+     */
+    gaveWay: boolean;
     event?: {
         type: string;
         data: string;

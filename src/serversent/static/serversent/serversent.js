@@ -47,6 +47,13 @@ const LEADER_LOST_MILLISECONDS = 3500;
 const LAST_WORD_MILLISECONDS = 200;
 const WHO_LEADS = 0;
 const MAX_WAITING_EVENTS = 10_000;
+const EARLY_MILLISECONDS = 1000; // a URL that expires so soon is renewed
+// Over HTTP/1.1 a browser has six connections to a host, for all tabs together. Two are left for pages.
+const PLACES = 4;
+const MANY_PLACES = 3; // of one page: it is told
+const PLACE_MILLISECONDS = 100;
+const MAX_PLACE_MILLISECONDS = 2000;
+const HIDDEN_PLACE_MILLISECONDS = 5000;
 
 /** An event: of the server's, or of the stream's own types `state`, `ready`, `reset`, `end`, `error`. */
 class StreamEvent {
@@ -213,6 +220,46 @@ const isBeginning = ({ type }) => type === "ready" || type === "reset";
 /** @param {string} text */
 const warn = (text) => console.warn(`serversent: ${text}`);
 
+/** Whether the browser's connections to a host are few. Of another host nobody says. @param {string} url */
+function areFew(url) {
+  const [page] = performance.getEntriesByType("navigation");
+  const { nextHopProtocol } = /** @type {PerformanceNavigationTiming} */ (page ?? {});
+  return new URL(url).origin !== location.origin || !/^h[23]/.test(nextHopProtocol ?? "");
+}
+
+/**
+ * Take one of the places that all tabs have for streams of a host. Returns what gives it back; undefined: all are taken.
+ * @param {string} host
+ * @returns {Promise<(() => void) | undefined>}
+ */
+async function takePlace(host) {
+  if (!navigator.locks) return taken.get(host) === PLACES || document.hidden ? undefined : () => {};
+  const first = Math.floor(Math.random() * PLACES);
+  for (let number = 0; number < PLACES; number += 1) {
+    const name = `serversent place ${host} ${(first + number) % PLACES}`;
+    /** @type {(() => void) | undefined} */
+    const release = await new Promise((resolve) => {
+      navigator.locks
+        .request(name, { ifAvailable: true }, (lock) => lock && new Promise((done) => resolve(() => done(null))))
+        .then(() => resolve(undefined))
+        .catch(() => resolve(() => {})); // a document that may have no locks
+    });
+    if (release) return release;
+  }
+}
+
+/** @type {Map<string, number>} the places that this page has, by host */
+const taken = new Map();
+
+/** @type {Set<string>} hosts of which the page was told that it has many streams */
+const isCrowded = new Set();
+
+/** @type {Outcome} */
+const REFUSED = { over: "closed", why: "expired", status: 403 };
+
+/** @type {Outcome} */
+const AGAIN = { why: "", soon: true, isFine: true };
+
 /** @type {Outcome} */
 const ENDED = { over: "closed", all: true, isFine: true, why: "ended" };
 
@@ -247,6 +294,8 @@ class Connection {
   #state = "idle";
   #answered = false;
   #isRenewed = false; // since it was answered last
+  #isLoggedOut = false; // a renewal said so, once
+  #expires = Infinity; // when the URL does, as far as the server has told
   #received = false;
   #heard = 0; // the wall clock's: the others stand still while the machine sleeps
   #heartbeat = 0; // milliseconds; 0: none is known of
@@ -254,6 +303,11 @@ class Connection {
   #due = 0; // when it ends
   /** @type {(() => void) | null} */
   #endWait = null;
+  /** @type {(() => void) | null} gives its place back */
+  #leavePlace = null;
+  /** @type {BroadcastChannel | null} to those of other tabs that have places */
+  #neighbours = null;
+  gaveWay = false; // to a tab that somebody looks at
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
 
@@ -269,8 +323,14 @@ class Connection {
     return this.#state !== "idle";
   }
 
+  get #isExpired() {
+    return Date.now() >= this.#expires;
+  }
+
   open() {
-    if (!this.isRunning) this.#loop(++this.#run);
+    if (this.isRunning) return;
+    this.gaveWay = false;
+    this.#loop(++this.#run);
   }
 
   close() {
@@ -280,6 +340,14 @@ class Connection {
     this.#attempt?.abort();
     this.#source?.close();
     this.#endWait?.();
+    this.#leavePlace?.();
+    this.#neighbours?.close();
+    this.#neighbours = null;
+  }
+
+  /** Nobody looks at this tab. Where tabs cannot tell each other what they need, it needs nothing. */
+  rest() {
+    if (!navigator.locks) this.#giveWay();
   }
 
   /** The page, the machine or the network is awake again: come back at once, but leave what is healthy alone. */
@@ -314,9 +382,14 @@ class Connection {
       const began = Date.now();
       this.#say("connecting");
       if (run !== this.#run) return; // by the page
-      let outcome = await (this.#options.transport === "eventsource" ? this.#native(run) : this.#fetch(run));
+      await this.#takePlace(run);
+      if (run !== this.#run) return this.#leavePlace?.();
+      let outcome = this.#isExpired
+        ? REFUSED
+        : await (this.#options.transport === "eventsource" ? this.#native(run) : this.#fetch(run));
       if (outcome.status === 403 && isSigned(this.#url) && !this.#isRenewed) outcome = await this.#renew(outcome);
       if (run !== this.#run) return;
+      this.#leavePlace?.();
       clearTimeout(this.#timer);
       if (outcome.over) {
         this.#state = "idle";
@@ -349,16 +422,73 @@ class Connection {
       if (response.ok) {
         this.#url = new URL((await response.json()).url, this.#url).href;
         this.#isRenewed = true;
-        return { why: "renewed", soon: true, isFine: true };
+        this.#isLoggedOut = false;
+        this.#expires = Infinity;
+        return AGAIN;
       }
       const { status, headers } = response;
-      if (status === 401) return { over: "unauthorized", why: "the user is not logged in any more" };
-      if (status === 429 || status >= 500)
-        return { why: `not renewed, ${status}`, after: retryAfter(headers.get("Retry-After")) };
+      const why = `answered ${status}`;
+      if (status === 401) {
+        // While a password is changed the old session is over and the new one not there yet.
+        if (this.#isLoggedOut) return { over: "unauthorized", why };
+        this.#isLoggedOut = true;
+        return { why, after: DEFAULT_RETRY_MILLISECONDS };
+      }
+      if (status === 429 || status >= 500) return { why, after: retryAfter(headers.get("Retry-After")) };
       return refused;
     } catch (error) {
-      return { why: `not renewed: ${error}` };
+      return { why: `${error}` };
     }
+  }
+
+  // Places.
+
+  /** Wait for a place. A tab that somebody looks at gets one from a hidden one. @param {number} run */
+  async #takePlace(run) {
+    const { transport } = this.#options;
+    if (this.#once || transport === "eventsource" || !areFew(this.#url)) return;
+    const host = new URL(this.#url).host;
+    if (!this.#neighbours) {
+      this.#neighbours = new BroadcastChannel(`serversent places ${host}`);
+      this.#neighbours.onmessage = () => this.#giveWay();
+    }
+    let wait = PLACE_MILLISECONDS;
+    for (let mayTake = !document.hidden || !this.gaveWay; ; mayTake = true) {
+      const release = mayTake ? await takePlace(host) : undefined;
+      if (run !== this.#run) return release?.();
+      if (release) return this.#keepPlace(host, release);
+      if (!document.hidden) this.#neighbours.postMessage("wanted");
+      this.#waitsUntil = 0;
+      const due = document.hidden ? HIDDEN_PLACE_MILLISECONDS : wait;
+      this.#due = Date.now() + due;
+      await this.#wait(due);
+      if (run !== this.#run) return;
+      wait = Math.min(MAX_PLACE_MILLISECONDS, wait * 2);
+    }
+  }
+
+  /** @param {string} host @param {() => void} release */
+  #keepPlace(host, release) {
+    const count = (taken.get(host) ?? 0) + 1;
+    taken.set(host, count);
+    if (count >= MANY_PLACES && !isCrowded.has(host)) {
+      isCrowded.add(host);
+      warn(
+        `this page has ${count} connections to ${host}. Over HTTP/1.1 all tabs have ${PLACES} for streams, and others ` +
+          'wait. Use HTTP/2, or share="name"',
+      );
+    }
+    this.#leavePlace = () => {
+      this.#leavePlace = null;
+      taken.set(host, /** @type {number} */ (taken.get(host)) - 1);
+      release();
+    };
+  }
+
+  #giveWay() {
+    if (!document.hidden || !this.#leavePlace) return;
+    this.gaveWay = true;
+    this.#attempt?.abort();
   }
 
   /** @param {number} milliseconds @returns {Promise<void>} */
@@ -401,7 +531,7 @@ class Connection {
         return verdict;
       }
       this.#answered = true;
-      this.#isRenewed = false;
+      this.#isRenewed = this.gaveWay = false;
       this.#hear();
       this.#say("open");
       return await this.#read(response, run);
@@ -411,7 +541,7 @@ class Connection {
       const why = isDead ? "no sign of life" : `${error instanceof Error ? error.message : error}`;
       // What cannot be read now cannot be read later; and what was asked once may have been done.
       if (error instanceof RangeError || this.#once) return { over: "closed", why };
-      return { why, soon: isDead };
+      return { why, soon: isDead, isFine: this.gaveWay };
     } finally {
       attempt.abort(); // what is left of the body is not wanted
     }
@@ -451,7 +581,7 @@ class Connection {
       if (ended) return ended;
     }
     if (this.#once) return ENDED;
-    return { why: "lost" };
+    return this.#isExpired ? AGAIN : { why: "lost" };
   }
 
   /** @param {StreamEvent} event */
@@ -470,13 +600,18 @@ class Connection {
     this.sink.moved();
   }
 
-  /** @param {string} text ours are `stream, heartbeat 15 s`, `stream of channels, ...`, `hb`, `hb k3f9-1042` */
+  /**
+   * @param {string} text ours are `stream, heartbeat 15 s`, `stream of channels, heartbeat 15 s, valid for 3600 s`,
+   *   `hb`, `hb k3f9-1042`
+   */
   #comment(text) {
     const opening = /^stream( of channels)?, heartbeat ([\d.]+)/.exec(text);
     if (opening) {
       this.#heartbeat = Number(opening[2]) * 1000;
       this.#hear();
       this.#know(!!opening[1]);
+      const valid = /valid for (\d+)/.exec(text);
+      if (valid) this.#expires = Date.now() + Number(valid[1]) * 1000 - EARLY_MILLISECONDS;
     } else if (text.startsWith("hb ")) {
       this.#know(true);
       this.#move(text.slice(3));
@@ -562,6 +697,7 @@ const pageName = Math.random();
  * @property {string} cursor
  * @property {string} last the cursor of the last event, or where it began: who has reached this has missed nothing
  * @property {boolean | undefined} ofLog
+ * @property {boolean} gaveWay it has no connection, because nobody looks at its tab
  * @property {{ type: string, data: string, id: string }} [event]
  * @property {Outcome} [over]
  * @property {string} url
@@ -630,6 +766,11 @@ class Party {
     // What was the last to be said has to be heard before another follows. A page that is frozen has no timers.
     if (this.#wasOver) setTimeout(() => this.#release?.(), LAST_WORD_MILLISECONDS);
     else this.#release?.();
+  }
+
+  /** A leader that nobody looks at, and that gave way, is replaced by a tab that somebody looks at. */
+  wake() {
+    if (this.#said?.gaveWay && !this.#isLeader && !document.hidden) this.#queue(true);
   }
 
   /** Wait for the lock, or take it from a leader that does not answer. */
@@ -722,6 +863,7 @@ class Party {
       cursor: this.#own.cursor,
       last: this.#last,
       ofLog: this.#own.ofLog,
+      gaveWay: this.#own.gaveWay,
       url: this.#url,
       ...more,
     };
@@ -747,6 +889,7 @@ class Party {
     this.#term = said.term;
     this.#n = said.n;
     this.#said = said;
+    this.wake();
     if (said.over) {
       // Who reads by itself hears it itself. Another page's address may have another signature, with another end.
       const isOurs = (said.ofLog || this.#forced) && !this.#own.isRunning;
@@ -958,6 +1101,12 @@ class Stream {
   /** @internal */
   wake() {
     this.#own.wake();
+    this.#party?.wake();
+  }
+
+  /** @internal */
+  rest() {
+    this.#own.rest();
   }
 
   // What comes.
@@ -1028,17 +1177,17 @@ export function connect(url, options) {
 /** @type {Set<Stream>} */
 const running = new Set();
 
-/** @param {"join" | "leave" | "wake"} what */
+/** @param {"join" | "leave" | "wake" | "rest"} what */
 const all = (what) => () => {
   for (const stream of [...running]) stream[what]();
 };
-const [join, leave, wake] = [all("join"), all("leave"), all("wake")];
+const [join, leave, wake, rest] = [all("join"), all("leave"), all("wake"), all("rest")];
 
 addEventListener("pagehide", leave);
 document.addEventListener("freeze", leave);
 for (const type of ["pageshow", "resume"]) addEventListener(type, join, true);
 addEventListener("online", wake);
-addEventListener("visibilitychange", () => document.hidden || wake(), true);
+addEventListener("visibilitychange", () => (document.hidden ? rest() : wake()), true);
 
 /** @param {Element} element */
 const isList = ({ tagName }) => /^([OU]L|TBODY)$/.test(tagName);
