@@ -305,6 +305,7 @@ def test_pages_with_addresses_of_their_own_signature_share(server, tabs, name):
 
 def test_an_address_that_has_expired_does_not_end_the_others(server, tabs, name):
     one, two = tabs(2, server.url)
+    one.route("**/renew/", lambda route: route.fulfill(status=403))  # it cannot be renewed
     short, long = [
         one.evaluate(f"fetch('/url/?channel={name}&expires={seconds}').then(answer => answer.text())")
         for seconds in (3, 60)
