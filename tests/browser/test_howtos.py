@@ -55,7 +55,7 @@ def test_every_page_has_a_test():
         **tested,
         **{heading: 1 for heading in HTML if heading.startswith("htmx")},
     }
-    assert len(HTML) == 10
+    assert len(HTML) == 11
 
 
 def test_the_tag(show, server, page):

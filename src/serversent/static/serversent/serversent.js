@@ -383,7 +383,7 @@ class Connection {
       this.#say("connecting");
       if (run !== this.#run) return; // by the page
       await this.#takePlace(run);
-      if (run !== this.#run) return this.#leavePlace?.();
+      if (run !== this.#run) return;
       let outcome = this.#isExpired
         ? REFUSED
         : await (this.#options.transport === "eventsource" ? this.#native(run) : this.#fetch(run));
