@@ -14,7 +14,7 @@ from django.test import Client, RequestFactory
 from django.urls import include, path
 from django.views.decorators.cache import cache_page
 
-from serversent import Subscription, end_streams, send_event, sse_url
+from serversent import Subscription, cursor, end_streams, send_event, sse_url
 from serversent.brokers import memory
 from serversent.errors import InvalidSubscription
 from serversent.identity import page_user
@@ -104,11 +104,32 @@ def test_it_begins_with_the_oldest(anonymous):
     tag = Template('{% load serversent %}{% event_stream "news" start="oldest" public=True %}')
     made = tag.render(Context({"request": anonymous}))
     assert "cursor=" not in made
-    assert frames(html.unescape(re.search('src="(.*?)"', made)[1])) == ["{}", "old", "older than the page"]
+    assert frames(html.unescape(re.search('src="(/events/.*?)"', made)[1])) == ["{}", "old", "older than the page"]
+
+
+def test_it_begins_with_the_latest(anonymous):
+    send_event("news", "old")
+    send_event("news", "newest")
+    url = sse_url(anonymous, "news", start="latest", public=True)
+    assert frames(url) == ["{}", "newest"]
+    tag = Template('{% load serversent %}{% event_stream "news" start="latest" public=True %}')
+    made = tag.render(Context({"request": anonymous}))
+    assert "cursor=" not in made
+    assert frames(html.unescape(re.search('src="(/events/.*?)"', made)[1])) == ["{}", "newest"]
+
+
+def test_who_may_see_the_latest_may_not_see_what_was_before(anonymous):
+    """By a cursor that a client has made up."""
+    send_event("news", "secret")
+    send_event("news", "newest")
+    epoch = cursor().epoch
+    anonymous_again = RequestFactory().get("/")
+    url = sse_url(anonymous_again, "news", start="latest", public=True)
+    assert frames(f"{url.partition('#')[0]}&lastEventId={epoch}-0") == ["{}", "newest"]
 
 
 def test_another_beginning_is_refused(anonymous):
-    with pytest.raises(InvalidSubscription, match='start: must be "now" or "oldest", not \'first\''):
+    with pytest.raises(InvalidSubscription, match='start: must be "now", "latest" or "oldest", not \'first\''):
         sse_url(anonymous, "news", start="first", public=True)
     with pytest.raises(InvalidSubscription, match="start"):
         Template('{% load serversent %}{% sse_url "news" start="x" %}').render(Context({"request": anonymous}))

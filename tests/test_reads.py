@@ -110,7 +110,7 @@ async def test_one_who_is_too_late_takes_no_other_with_it():
 async def test_from_the_oldest():
     log = Log(floor=1000)
     reads = reads_of(log)
-    for frames, upto in await asyncio.gather(*(reads.oldest(CHANNELS, EVENTS) for _ in range(50))):
+    for frames, upto in await asyncio.gather(*(reads.first(CHANNELS, "oldest", EVENTS) for _ in range(50))):
         assert (frames[0][0], upto) == (1001, 1500)
     assert len(log.asked) == 1
     assert not reads._pages

@@ -22,7 +22,7 @@ from .cursors import Cursor
 from .errors import BrokerUnavailable, CursorExpired, InvalidEvent
 from .event import END_FRAME, logged_frame
 from .initial import Turns
-from .reads import Frames, Piece, Reads, in_no_context
+from .reads import Beginning, Frames, Piece, Reads, in_no_context
 from .revocations import Revocation, Revocations, parse_revocation
 from .ring import Ring
 from .servers import write_all
@@ -518,10 +518,11 @@ class Hub:
         group.is_open = self._cursor.epoch == here.epoch and self._cursor.offset == position
         return False
 
-    async def read(self, channels: frozenset[str], after: int | None) -> tuple[list[Piece], int]:
+    async def read(self, channels: frozenset[str], after: int | Beginning) -> tuple[list[Piece], int]:
         """Return the first events after an offset, as they are written, and the offset up to which that is all.
 
-        The ring is asked first. Raises ``CursorExpired``. ``after=None``: from the oldest that is kept.
+        The ring is asked first. Raises ``CursorExpired``. ``after="oldest"``: from the oldest that is kept; "latest":
+        the newest of each channel.
         """
         log = self._reads  # what is read of this one is not kept for another
         found = log.joined(channels, after)
@@ -530,10 +531,10 @@ class Hub:
             found = log.join(channels, after, frames, upto)
         return found
 
-    async def _read(self, channels: frozenset[str], after: int | None) -> tuple[Frames, int]:
+    async def _read(self, channels: frozenset[str], after: int | Beginning) -> tuple[Frames, int]:
         upto = self._cursor.offset
-        if after is None:
-            return await self._reads.oldest(channels, upto)
+        if isinstance(after, str):
+            return await self._reads.first(channels, after, upto)
         return self.held(channels, after) or _first_of(*await self._reads.page(channels, after, upto))
 
     def held(self, channels: frozenset[str], after: int) -> tuple[Frames, int] | None:

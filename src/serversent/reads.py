@@ -10,16 +10,18 @@ import contextlib
 import contextvars
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Coroutine
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from .brokers import Broker, Events
 from .cursors import Cursor
 from .errors import BrokerUnavailable, CursorExpired
 from .event import END_FRAME
 
-__all__ = ["Frames", "Piece", "Reads", "in_no_context"]
+__all__ = ["Beginning", "Frames", "Piece", "Reads", "in_no_context"]
 
 Frames = list[tuple[int, bytes]]
+Beginning = Literal["latest", "oldest"]
+_Place = tuple[frozenset[str], int | Beginning]
 T = TypeVar("T")
 
 # What is replayed is joined into writes of at least this size.
@@ -88,9 +90,9 @@ class Reads:
         self._pages: OrderedDict[tuple[frozenset[str], int], _Page] = OrderedDict()
         self._bytes = 0
         # What was read since the last piece of the log: who comes back with others wants the same.
-        self._joined: dict[tuple[frozenset[str], int | None], tuple[list[Piece], int]] = {}
+        self._joined: dict[_Place, tuple[list[Piece], int]] = {}
         self._joined_bytes = 0
-        self._reading: dict[tuple[frozenset[str], int | None], asyncio.Task[_Page]] = {}
+        self._reading: dict[_Place, asyncio.Task[_Page]] = {}
         self._head: asyncio.Task[Cursor] | None = None
         self._asked: dict[int, tuple[set[str], asyncio.Task[set[str]]]] = {}
         self._asking = asyncio.Lock()
@@ -135,33 +137,39 @@ class Reads:
             page = await self._read_once(channels, after, upto)
         return page.part(after)
 
-    async def oldest(self, channels: frozenset[str], upto: int) -> tuple[Frames, int]:
-        """The same from the oldest events that the log has."""
-        page = await self._read_once(channels, None, upto)
+    async def first(self, channels: frozenset[str], which: Beginning, upto: int) -> tuple[Frames, int]:
+        """Return the oldest events that the log has, as a page; or the newest of each channel."""
+        page = await self._read_once(channels, which, upto)
         return page.frames, page.upto
 
-    async def _read_once(self, channels: frozenset[str], after: int | None, upto: int) -> _Page:
+    async def _read_once(self, channels: frozenset[str], after: int | Beginning, upto: int) -> _Page:
         key = channels, after
         if key not in self._reading:
             self._reading[key] = in_no_context(self._read(channels, after, upto))
         return await asyncio.shield(self._reading[key])
 
-    async def _read(self, channels: frozenset[str], after: int | None, upto: int) -> _Page:
+    async def _read(self, channels: frozenset[str], after: int | Beginning, upto: int) -> _Page:
         try:
             self._check()
-            events = await self._broker.read(channels, after, upto)
+            if after == "latest":
+                events = await self._broker.latest(channels, upto)
+            else:
+                events = await self._broker.read(channels, None if after == "oldest" else after, upto)
         finally:
             del self._reading[channels, after]
-        page = _Page(after or 0, events.upto, self._frames(events))
-        if after is not None:  # otherwise no floor was looked at: some of the channels may have lost more than others
-            self._keep(page, channels)
+        if isinstance(after, str):  # no floor was looked at: some of the channels may have lost more than others
+            return _Page(0, events.upto, self._frames(events))
+        page = _Page(after, events.upto, self._frames(events))
+        self._keep(page, channels)
         return page
 
-    def joined(self, channels: frozenset[str], after: int | None) -> tuple[list[Piece], int] | None:
+    def joined(self, channels: frozenset[str], after: int | Beginning) -> tuple[list[Piece], int] | None:
         """Return what ``join`` has returned for the same place, if that is kept still."""
         return self._joined.get((channels, after))
 
-    def join(self, channels: frozenset[str], after: int | None, frames: Frames, upto: int) -> tuple[list[Piece], int]:
+    def join(
+        self, channels: frozenset[str], after: int | Beginning, frames: Frames, upto: int
+    ) -> tuple[list[Piece], int]:
         """Join what follows a place, as far as ``upto``, and keep it for others."""
         found = _pieces_of(frames), upto
         size = sum(len(piece.frames) for piece in found[0])

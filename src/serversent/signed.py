@@ -17,6 +17,7 @@ from .channels import REVOKED_SECONDS, check_channels
 from .cursors import Cursor
 from .errors import InvalidSubscription, StreamRefused
 from .identity import Identity, identity_of, new_session_id, session_ids, user_of
+from .mistakes import for_sync_code
 from .page import page_cursor
 from .subscription import Start, check_start
 
@@ -39,6 +40,7 @@ class Signed(NamedTuple):
     identity: Identity
 
 
+@for_sync_code("sync_to_async(sse_url)(request, ...)")
 def sse_url(
     request: HttpRequest,
     *channels: str,
@@ -52,7 +54,8 @@ def sse_url(
 
     ``expires``: for how many seconds it is valid, 30 days at most; a stream that is open then ends, and the browser
     client renews its URL. ``cursor``: where its stream begins, as ``serversent.cursor()`` returned it; without it,
-    where the log stood when the request began. ``start``: ``"oldest"`` to begin with all that is kept of the channels.
+    where the log stood when the request began. ``start``: ``"latest"`` to begin with the newest event of each channel,
+    ``"oldest"`` to begin with all that is kept of them.
     ``public``: for everybody, so that the page may be cached: neither the user nor the session is looked at.
     ``using``: the broker. What is revoked after the cursor was taken, or else after the URL was signed, refuses it.
 
@@ -68,7 +71,7 @@ def sse_url(
     at = _log_at(request)
     if isinstance(cursor, Cursor) and cursor.is_of(at):  # taken before the view looked up who may
         at = min(at, cursor, key=lambda each: each.offset)
-    if cursor is None and start == "now":
+    if cursor is None and start != "oldest":  # of "latest", what was before is not granted
         cursor = page_cursor(request, using)
     user, sessions = ("", []) if public else _listener(request)
     now = int(time.time())

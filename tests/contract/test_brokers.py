@@ -55,6 +55,22 @@ def texts(found):
     return [event.data for event in found]
 
 
+async def test_the_latest_of_each_channel(broker):
+    await send(broker, "a1", "a2")
+    await send(broker, "b1", channel="b")
+    await send(broker, "c1", channel="c")
+    await send(broker, "c's end", channel="c", event="end")
+    upto = (await broker.head()).offset
+    await send(broker, "a3")
+    found = await broker.latest({"a", "b", "c", "none"}, upto)
+    assert (texts(found.events), found.upto) == (["a2", "b1", "c1"], upto)
+    assert [event.offset for event in found.events] == sorted(event.offset for event in found.events)
+    assert texts((await broker.latest({"a"}, FAR)).events) == ["a3"]
+    assert not (await broker.latest({"none"}, FAR)).events
+    many = {"a", *(f"none-{number}" for number in range(250))}
+    assert texts((await broker.latest(many, FAR)).events) == ["a3"]
+
+
 async def test_what_was_sent_is_read_in_order(broker):
     await send(broker, "1", "2")
     await send(broker, "3", channel="b")

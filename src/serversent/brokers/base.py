@@ -86,6 +86,10 @@ class Broker(ABC):
         """
 
     @abstractmethod
+    async def latest(self, channels: Collection[str], upto: int) -> Events:
+        """Return the newest event of each channel up to an offset, in offset order. The end of a channel is none."""
+
+    @abstractmethod
     async def recent(self, upto: int, size: int) -> Events:
         """Return the newest events up to an offset, of all channels, together about ``size`` bytes."""
 

@@ -34,7 +34,7 @@ from . import log
 from .base import Broker, Events, OutgoingEvent
 from .memory import MemoryBroker
 from .numbering import Unnumbered, can_number, number, number_all, pending, send_at_once
-from .pages import read_channels
+from .pages import read_channels, read_latest
 from .pruning import is_needed, prune
 from .session import Session, close_own, own_connection, sql
 from .transactions import after_commit, awaited_transaction, in_transaction
@@ -201,6 +201,9 @@ class DatabaseBroker(Broker):
 
     async def read(self, channels: Collection[str], after: int | None, upto: int) -> Events:
         return await self._read(read_channels, channels, after, upto)
+
+    async def latest(self, channels: Collection[str], upto: int) -> Events:
+        return await self._read(read_latest, channels, upto)
 
     async def recent(self, upto: int, size: int) -> Events:
         return await self._read(log.read_recent, upto, size)

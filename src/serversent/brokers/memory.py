@@ -125,6 +125,12 @@ class MemoryBroker(Broker):
             found = sorted(event for channel in channels for event in _newer(log.channels.get(channel), start))
             return _piece([event for event in found if event.offset <= upto], start, upto, log.epoch)
 
+    async def latest(self, channels: Collection[str], upto: int) -> Events:
+        log = self._log
+        with log.lock:
+            newest = [_newest(log.channels.get(channel), upto, other_than="end") for channel in channels]
+            return Events(sorted(event for event in newest if event is not None), 0, upto, log.epoch)
+
     async def recent(self, upto: int, size: int) -> Events:
         log = self._log
         with log.lock:
@@ -229,8 +235,14 @@ def _newer(kept: deque[tuple[float, LoggedEvent]] | None, offset: int) -> Iterat
         yield from (event for _, event in itertools.islice(kept, start, None))
 
 
+def _newest(kept: deque[tuple[float, LoggedEvent]] | None, upto: int, other_than: str = "") -> LoggedEvent | None:
+    """Return the newest event that a channel keeps, up to an offset."""
+    found = (event for _, event in reversed(kept or ()) if event.offset <= upto and event.event != other_than)
+    return next(found, None)
+
+
 def _ends(kept: deque[tuple[float, LoggedEvent]] | None, upto: int) -> bool:
-    newest = next((event for _, event in reversed(kept or ()) if event.offset <= upto), None)
+    newest = _newest(kept, upto)
     return newest is not None and newest.event == "end"
 
 

@@ -14,7 +14,7 @@ from .base import PAGE_BYTES, Events, LoggedEvent
 from .log import PAGE_EVENTS, by_channel, columns, events_of, groups_of
 from .session import sql
 
-__all__ = ["read_channels"]
+__all__ = ["read_channels", "read_latest"]
 
 # Of each channel at first, at least: a hundred busy channels would otherwise have 50,000 rows looked at for one page.
 EVENTS_PER_CHANNEL = 5
@@ -28,6 +28,24 @@ def read_channels(connection: BaseDatabaseWrapper, channels: Collection[str], af
         if len(events) == len(page):
             return Events(events, after or 0, reached)
         # Some were pruned since they were found. The next look sees that by the floors.
+
+
+def read_latest(connection: BaseDatabaseWrapper, channels: Collection[str], upto: int) -> Events:
+    """Return the newest event of each channel up to an offset. Ends of channels are none."""
+    while True:
+        found = [offset for names in groups_of(channels) for offset in _newest(connection, names, upto)]
+        events = _fetch(connection, found)
+        if len(events) == len(found):
+            return Events(events, 0, upto)
+
+
+def _newest(connection: BaseDatabaseWrapper, names: list[str], upto: int) -> list[int]:
+    each = (
+        f"SELECT id FROM serversent_event {by_channel(connection)} "
+        f"WHERE channel = %s AND id <= {upto:d} AND event <> 'end' ORDER BY id DESC LIMIT 1"
+    )
+    statement = " UNION ALL ".join(f"SELECT * FROM ({each}) AS c{number}" for number in range(len(names)))
+    return [offset for (offset,) in sql(connection, statement, names)]
 
 
 class _Candidate(NamedTuple):
