@@ -21,7 +21,7 @@ RENEW = "/events/renew/"
 def memory_broker(settings):
     settings.SERVERSENT = SERVERSENT
     memory.clear()
-    seldom._logged_at.clear()
+    seldom._logged.clear()
 
 
 @pytest.fixture

@@ -5,18 +5,19 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Collection
-from typing import Any
+from typing import Any, Literal
 
 from .byhand import begun
 from .conf import setting
 from .driver import Driver
 from .errors import StreamRefused
-from .event import comment_frame, retry_frame
+from .event import comment_frame, last_retry_frame, retry_frame
 from .identity import NOBODY, Identity
 from .open_connections import open_connections
 from .servers import (
     Send,
     abort,
+    cut,
     direct_writer,
     flush_seconds,
     has_left,
@@ -27,7 +28,7 @@ from .servers import (
     write_all,
 )
 
-__all__ = ["Connection", "opening_frame"]
+__all__ = ["Connection", "Ends", "opening_frame"]
 
 logger = logging.getLogger("serversent")
 
@@ -38,6 +39,9 @@ AGE_JITTER = 0.1
 FRAMES_PER_TURN = 64
 
 UNKNOWN = 2**62  # bytes
+
+# When the body of a response ends properly. Otherwise it is cut, so that its client does not take it for complete.
+Ends = Literal["always", "unless failed", "if complete"]
 
 
 def opening_frame(*, of_channels: bool, url_expires_at: float | None = None) -> bytes:
@@ -66,6 +70,7 @@ class Connection:
         "_by_hand",
         "_direct",
         "_driver",
+        "_ends",
         "_ends_at",
         "_frames",
         "_gone",
@@ -95,6 +100,7 @@ class Connection:
         identity: Identity = NOBODY,
         *,
         retries: bool = False,
+        ends: Ends = "always",
         identify: Callable[[], Identity | None] | None = None,
     ) -> None:
         self._send = with_backpressure(send)
@@ -103,6 +109,7 @@ class Connection:
         self._gone = gone
         self._driver = driver
         self._opening = opening
+        self._ends = ends
         self._retries = retries  # its end may say when its client should come back
         self.identity = identity
         self._identify = identify  # set while it is not known for whom the stream is
@@ -319,15 +326,25 @@ class Connection:
         self._left = True
         self._interrupt()
 
+    def _must_be_cut(self) -> bool:
+        outcome = self._driver.outcome
+        return (self._ends == "if complete" and outcome != "complete") or (
+            self._ends == "unless failed" and outcome == "failed"
+        )
+
     async def _end_response(self, seconds: float) -> None:
         if self._left:
             return
-        body = b""
+        must_be_cut, frame = self._must_be_cut(), b""
         if self._retry_delay and self._retries and self._at_line_start:
-            body = retry_frame(setting("RETRY_MILLISECONDS") + round(self._retry_delay * 1000))
+            frame = last_retry_frame(setting("RETRY_MILLISECONDS") + round(self._retry_delay * 1000))
         try:
             async with asyncio.timeout(seconds):
-                await self._send({"type": "http.response.body", "body": body, "more_body": False})
+                if must_be_cut and frame:
+                    await self._send({"type": "http.response.body", "body": frame, "more_body": True})
+                    frame = b""
+                if not (must_be_cut and cut(self._send, seconds)):
+                    await self._send({"type": "http.response.body", "body": frame, "more_body": False})
                 self._left = True
         except Exception as error:
             if isinstance(error, TimeoutError):  # the client does not read

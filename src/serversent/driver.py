@@ -12,12 +12,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import Any, Protocol
 
 from asgiref.sync import ThreadSensitiveContext
-from django.conf import settings
 from django.db import Error as DatabaseError
 
 from .blocking import LoopMonitor, loop_monitor
 from .byhand import is_cancelled
 from .event import END_FRAME, comment_frame, encode
+from .failures import Outcome, debug_frame, last_frames, log_failure
+from .mistakes import explain_sync_call
 from .threads import IDLE_SECONDS, StreamThread, adopt_locals, stand_in
 
 __all__ = ["Driver", "StreamDriver", "Write"]
@@ -35,6 +36,10 @@ class Driver(Protocol):
     """What makes the frames of one stream."""
 
     name: str
+
+    @property
+    def outcome(self) -> "Outcome":
+        """How the stream ended, as far as it depends on its view."""
 
     @property
     def channels(self) -> Collection[str]:
@@ -75,6 +80,7 @@ class StreamDriver:
         "_encode",
         "_end_frame",
         "_heartbeat",
+        "_outcome",
         "_running",
         "_started",
         "_task",
@@ -109,6 +115,7 @@ class StreamDriver:
         self._thread = StreamThread(None if hold_connection else IDLE_SECONDS, prepare=prepare)
         self.context = contextvars.copy_context()
         self._task: asyncio.Task[None] | None = None
+        self._outcome: Outcome = "open"
         self._running = False
         self._cancelled = False
         self._write: Write | None = None
@@ -144,6 +151,10 @@ class StreamDriver:
             self._attached.set_result(None)
         # In the context that is there: a copy of its own is kept with each callback.
         self.start().add_done_callback(on_end, context=self.context)
+
+    @property
+    def outcome(self) -> Outcome:
+        return self._outcome
 
     def writes(self) -> int:
         return 0
@@ -193,10 +204,11 @@ class StreamDriver:
                     await self._close()
         except asyncio.CancelledError as error:
             if not self._cancelled:
-                if not is_cancelled():  # by something that the generator awaits, and not by the end of the loop
-                    logger.error("The stream %s was cancelled from within", self.name, exc_info=error)
-                raise
+                if is_cancelled():  # by the end of the loop
+                    raise
+                await self._fail(error)  # by something that the generator awaits
         except Exception as error:
+            explain_sync_call(self.name, error)
             await self._fail(error)
         finally:
             self._tell_started(None)
@@ -214,6 +226,7 @@ class StreamDriver:
                 await pause
             if monitor.is_due and monitor.look():  # the others get their turn
                 await asyncio.sleep(0)
+        self._outcome = "complete"
         await self._deliver(self._end_frame)
 
     async def _close(self) -> None:
@@ -240,17 +253,19 @@ class StreamDriver:
         await self._attached
         self._attached = None
 
-    async def _fail(self, error: Exception) -> None:
+    async def _fail(self, error: BaseException) -> None:
         if isinstance(error, DatabaseError) and self._thread.ended_idle:
             error.add_note(
                 f"{self.name} gave its database connection back while it waited. If it needs one connection across "
                 "pauses (a server-side cursor does), declare it with @event_stream(hold_connection=True)."
             )
-        if self._tell_started(error):
+        if isinstance(error, Exception) and self._tell_started(error):
             return
-        logger.error("The stream %s failed", self.name, exc_info=error)
-        if settings.DEBUG and not self._cancelled:
-            await self._deliver(comment_frame(f"{type(error).__name__}: {error} (shown because DEBUG is on)"))
+        log_failure(self.name, error)
+        if not self._cancelled:
+            self._outcome = "failed"
+            is_ours = bool(self._end_frame)  # somebody's own frames, who may speak another protocol, get no more
+            await self._deliver(last_frames(self.name, error) if is_ours else debug_frame(error))
 
     def _tell_started(self, error: Exception | None) -> bool:
         """Wake ``first()``; say whether it waited."""

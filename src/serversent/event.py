@@ -19,6 +19,9 @@ __all__ = [
     "comment_frame",
     "encode",
     "encode_text",
+    "end_frame",
+    "id_frame",
+    "last_retry_frame",
     "logged_frame",
     "ready_frame",
     "retry_frame",
@@ -179,6 +182,16 @@ def ready_frame(event: str, id: str | None) -> bytes:
     return (f"event: {event}\n" + ("" if id is None else f"id: {id}\n") + "data: {}\n\n").encode()
 
 
+def id_frame(id: str) -> bytes:
+    """Return a block that is no event, and sets the id with which the client comes back."""
+    return f"id: {id}\n\n".encode()
+
+
+def end_frame(status: int) -> bytes:
+    """Return the ``end`` of a stream that would have been refused with this status, had its headers not been sent."""
+    return b'event: end\nid: %s\ndata: {"status": %d}\n\n' % (END_ID.encode(), status)
+
+
 def state_frame(event: ServerSentEvent, id: str | None) -> bytes:
     """Return the frame of an event of an initial state, with this id and no other: it would be taken for a cursor."""
     given = ServerSentEvent(event.data, event=event.event, id=id, retry=event.retry, comment=event.comment)
@@ -193,6 +206,14 @@ def comment_frame(text: str) -> bytes:
 def retry_frame(milliseconds: int) -> bytes:
     """Return a retry line. With one LF it joins the next block; browsers apply it as soon as the line is there."""
     return b"retry: %d\n" % milliseconds
+
+
+def last_retry_frame(milliseconds: int) -> bytes:
+    """Return a retry line in a block of its own, for the end of a body.
+
+    With a type and without data it is no event to a browser. htmx 4 takes a retry from such a block alone.
+    """
+    return b"event: retry\nretry: %d\n\n" % milliseconds
 
 
 def _lines(field: str, text: str) -> str:

@@ -9,7 +9,7 @@ from typing import IO, Any
 from django.http import HttpRequest
 
 from .conf import setting
-from .connection import Connection
+from .connection import Connection, Ends
 from .drain import drain_on_stop
 from .driver import Driver, StreamDriver
 from .errors import ANOTHERS_PAGE, StreamRefused
@@ -37,6 +37,7 @@ class Handoff:
         "_closed",
         "_disconnect",
         "_driver",
+        "_ends",
         "_kept",
         "_may_receive_again",
         "_opening",
@@ -60,6 +61,7 @@ class Handoff:
         self._driver: Driver | None = None
         self._opening: bytes | None = None  # set once the stream is armed
         self._retries = False
+        self._ends: Ends = "always"
         self._closed = False  # the server gave up on the request, and Django's work on it may still go on
         self._since = time.monotonic()
         self.connections = open_connections()
@@ -153,13 +155,14 @@ class Handoff:
         if self._closed:
             driver.cancel()
 
-    def arm(self, opening: bytes, *, retries: bool) -> None:
+    def arm(self, opening: bytes, *, retries: bool, ends: Ends) -> None:
         """Serve the stream when Django is done with the request. Its headers are sent.
 
-        ``retries``: whether it may say when its client should come back.
+        ``retries``: whether it may say when its client should come back. ``ends``: when its body ends properly.
         """
         self._opening = opening
         self._retries = retries
+        self._ends = ends
 
     async def connection(self, send: Send) -> Connection | None:
         """Return what serves the armed stream, if there is one. Nothing of the request lives on in it."""
@@ -169,7 +172,14 @@ class Handoff:
         drain_on_stop(send)
         identify = self.identify if self._request is not None else None
         return Connection(
-            send, self._gone, self._driver, self._opening, self.identity, retries=self._retries, identify=identify
+            send,
+            self._gone,
+            self._driver,
+            self._opening,
+            self.identity,
+            retries=self._retries,
+            ends=self._ends,
+            identify=identify,
         )
 
     async def close(self) -> None:

@@ -13,6 +13,7 @@ import re
 from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
@@ -20,7 +21,8 @@ from .conf import setting
 from .connection import opening_frame
 from .driver import HEARTBEAT_FRAME, StreamDriver
 from .errors import AsyncStreamUnderWSGI, BrokerUnavailable, StreamRefused, TooManySyncStreams
-from .event import END_FRAME, encode, encode_text
+from .event import END_FRAME, encode, encode_text, end_frame
+from .failures import last_frames, log_failure
 from .hub import stop_hubs
 from .identity import Identity
 from .jsontext import to_text
@@ -56,6 +58,7 @@ def set_stream_headers(response: HttpResponseBase) -> None:
     """Set what keeps proxies and middleware from buffering or changing a stream, unless the view has set it."""
     response.headers.setdefault("Cache-Control", "no-cache, no-transform")
     response.headers.setdefault("X-Accel-Buffering", "no")
+    response.headers.setdefault("Incremental", "?1")  # the same for all proxies, by the standard to come
     # GZipMiddleware leaves a response alone that has an encoding. The hand-off takes it off again.
     response.headers.setdefault("Content-Encoding", "identity")
 
@@ -100,6 +103,7 @@ class EventStreamResponse(StreamingHttpResponse):
         self._is_handed_off = False
         self._driver: StreamDriver | ChannelDriver | None = None
         self._detached = False
+        self._wsgi = wsgi
         self._polled = polled  # a server that cannot hold streams: what is new is sent, and that is all
         self.is_kept = False  # a hand-off closes the stream should this response get lost on its way
         ours = isinstance(source, Subscription) or hasattr(source, "__aiter__")
@@ -204,10 +208,15 @@ class EventStreamResponse(StreamingHttpResponse):
             return self._threaded_frames(self._values)
         return super().__iter__()
 
+    def _log_serving(self) -> None:
+        if self._polled:
+            _log_polling_once()
+        elif not (self._is_handed_off or self._wsgi):
+            _log_plain_serving_once()
+
     async def _frames(self) -> AsyncGenerator[bytes]:
         """The stream as plain Django serves it: what the driver writes, and heartbeats in between."""
-        if not self._is_handed_off:
-            _log_plain_serving_once()
+        self._log_serving()
         slot: asyncio.Queue[bytes] = asyncio.Queue(maxsize=1)
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         driver = self.driver
@@ -216,7 +225,7 @@ class EventStreamResponse(StreamingHttpResponse):
                 await driver.begin()
             except StreamRefused as error:  # the headers are sent: all that is left is to say that it is no use
                 logger.info("The stream %s was refused: %s", self._name, error)
-                yield self._opening + END_FRAME
+                yield self._opening + end_frame(error.status)
                 return
         driver.attach(slot.put, lambda _: ended.cancel())
         waiting: asyncio.Task[bytes] | None = None
@@ -262,9 +271,14 @@ class EventStreamResponse(StreamingHttpResponse):
                 while True:
                     try:
                         there, value = values.next_within(setting("HEARTBEAT_SECONDS"))
+                        frame = _encode_yielded(self._name, value) if there else HEARTBEAT_FRAME
                     except StopIteration:
                         break
-                    yield _encode_yielded(self._name, value) if there else HEARTBEAT_FRAME
+                    except Exception as error:
+                        log_failure(self._name, error)
+                        yield last_frames(self._name, error)
+                        return
+                    yield frame
                 yield END_FRAME
         finally:
             values.close()
@@ -324,6 +338,14 @@ def _log_plain_serving_once() -> None:
     )
 
 
+@functools.cache
+def _log_polling_once() -> None:
+    logger.warning(
+        "A WSGI server cannot hold streams: each answer of a stream of channels ends when nothing more is there, and "
+        "the client asks again a few seconds later. Serve the project with an ASGI server: see docs/howto-servers.md."
+    )
+
+
 _FRAMED = re.compile(r"(data|event|id|retry):.*\n\n\Z", re.DOTALL)
 
 
@@ -355,7 +377,8 @@ def headers_alone() -> HttpResponse:
 def unavailable(error: BrokerUnavailable) -> HttpResponse:
     """The answer to a stream whose broker cannot be used now."""
     logger.error("A stream was refused: %s", error)
-    return refusal(StreamRefused(503, "Events are not available now."))
+    why = f" {error} (shown because DEBUG is on)" if settings.DEBUG else ""
+    return refusal(StreamRefused(503, f"Events are not available now.{why}"))
 
 
 def too_many_streams(error: TooManySyncStreams) -> HttpResponse:

@@ -2,20 +2,29 @@
 
 import time
 
-__all__ = ["is_due"]
+__all__ = ["is_due", "times"]
 
 SECONDS = 60.0
 MAX_KINDS = 1000
 
-_logged_at: dict[str, float] = {}
+# When each kind was logged last, and how often it happened since.
+_logged: dict[str, tuple[float, int]] = {}
 
 
-def is_due(kind: str, seconds: float = SECONDS) -> bool:
-    """Whether nothing of this kind was logged in the last ``seconds``. It counts as logged from now on."""
+def times(kind: str) -> int:
+    """Return how often this has happened since it was logged last, or 0 if that was less than a minute ago.
+
+    Whatever is returned but 0 is to be logged.
+    """
     now = time.monotonic()
-    if now - _logged_at.get(kind, -seconds) < seconds:
-        return False
-    if len(_logged_at) >= MAX_KINDS:
-        _logged_at.clear()
-    _logged_at[kind] = now
-    return True
+    logged_at, count = _logged.get(kind, (now - SECONDS, 0))
+    is_due = now - logged_at >= SECONDS
+    if len(_logged) >= MAX_KINDS:
+        _logged.clear()
+    _logged[kind] = (now, 0) if is_due else (logged_at, count + 1)
+    return count + 1 if is_due else 0
+
+
+def is_due(kind: str) -> bool:
+    """Whether this is to be logged: it was not in the last minute."""
+    return times(kind) > 0

@@ -102,8 +102,31 @@ def abort(send: Send) -> None:
     transport = _transport(send)
     if transport is not None:
         transport.abort()
+    _tell_cycle(send)
+
+
+def cut(send: Send, seconds: float) -> bool:
+    """Close the connection without an end of the body, once what was written is sent, which may take so long.
+
+    ``False``: this server has no way to do that.
+    """
+    if isinstance(send, _DaphneSend):
+        send.close()
+    elif (transport := _transport(send)) is not None:
+        _tell_cycle(send)
+        transport.close()
+    else:
+        return False
+    asyncio.get_running_loop().call_later(seconds, abort, send)
+    return True
+
+
+def _tell_cycle(send: Send) -> None:
+    """Tell uvicorn's request that its connection is closed.
+
+    uvicorn tells the newest request of a connection alone. A client that has sent another has one before it.
+    """
     if (cycle := _uvicorn_cycle(send)) is not None:
-        # uvicorn tells the newest request of a connection alone. A client that has sent another has one before it.
         cycle.disconnected = True
         cycle.message_event.set()
 
@@ -257,6 +280,12 @@ class _DaphneSend:
     def abort(self) -> None:
         if hasattr(self._channel, "forceAbortClient"):
             self._channel.forceAbortClient()
+        elif getattr(self._request, "channel", None) is not None:
+            self._abort_http2_stream()
+
+    def close(self) -> None:
+        if hasattr(self._channel, "forceAbortClient"):
+            self._channel.loseConnection()
         elif getattr(self._request, "channel", None) is not None:
             self._abort_http2_stream()
 

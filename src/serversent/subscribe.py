@@ -17,10 +17,13 @@ from typing import Any
 from .byhand import is_cancelled
 from .cursors import Cursor
 from .errors import BrokerUnavailable, CursorExpired, StreamRefused
-from .event import END_FRAME, ServerSentEvent, comment_frame, ready_frame, state_frame
+from .event import END_FRAME, END_ID, ServerSentEvent, comment_frame, id_frame, ready_frame, state_frame
+from .failures import Outcome, last_frames, log_failure
 from .hub import Group, Hub, hub
 from .identity import Identity
 from .initial import initial_values
+from .mistakes import explain_sync_call
+from .reads import Beginning
 from .subscription import Subscription
 
 __all__ = ["ChannelDriver", "check_revoked"]
@@ -59,15 +62,17 @@ class ChannelDriver:
         "_over",
         "_position",
         "_prepare",
-        "_starts_now",
+        "_start_at",
         "_task",
         "_tells_cursor",
         "_write",
         "channels",
         "context",
+        "control_events",
         "direct",
         "is_live",
         "name",
+        "outcome",
         "signed",
     )
 
@@ -86,6 +91,7 @@ class ChannelDriver:
     ) -> None:
         self.name = name
         self.context = context or contextvars.copy_context()  # the view's
+        self.outcome: Outcome = "open"
         self.is_live = False  # everything there is was sent, and the hub pushes the rest
         self.direct: Any = None
         # Not the subscription itself: thousands of streams may have the same channels, and share one set of them.
@@ -94,15 +100,16 @@ class ChannelDriver:
         self._on_written = on_written  # told of what was written, of all streams of these channels
         self._initial = subscription.initial
         self._prepare = prepare  # called by each thread of the initial state
-        self._starts_now = subscription.start == "now"
+        self._start_at = subscription.start
+        self.control_events = subscription.control_events
         self._expires_at = subscription.expires_at
         self._hub: Hub = hub(using)
         self._group: Group | None = None  # set while it is joined
         self._last_event_id = last_event_id
         self._begins_at = begins_at  # a cursor, for who has none
         self._epoch = ""
-        # While it is not live: the last offset that was handed to ``write``; ``None``: all that is kept comes first.
-        self._position: int | None = 0
+        # While it is not live: the last offset that was handed to ``write``, or what comes first.
+        self._position: int | Beginning = 0
         self._greeting = ""  # "ready" or "reset", until it was sent
         self._tells_cursor = False  # once it has caught up: to who has resumed nothing else may say so for long
         self._may_be_closed = True  # so all channels may be, where it stands or before
@@ -135,7 +142,7 @@ class ChannelDriver:
             raise
 
     async def _find_position(self, last_event_id: str) -> None:
-        if not (last_event_id or self._begins_at):
+        if not last_event_id and (not self._begins_at or self._start_at == "latest"):
             await self._begin_at_head("ready")
             return
         cursor = Cursor.parse(last_event_id or self._begins_at)
@@ -183,7 +190,7 @@ class ChannelDriver:
         newest = await self._hub.newest()
         self._greeting = greeting
         self._epoch = newest.epoch
-        self._position = newest.offset if self._starts_now else None
+        self._position = newest.offset if self._start_at == "now" else self._start_at
 
     # While it is served.
 
@@ -296,17 +303,25 @@ class ChannelDriver:
                 except BrokerUnavailable as error:
                     logger.debug("The stream %s waits: %s", self.name, error)  # the hub tells of the outage, once
                     await asyncio.sleep(RETRY_SECONDS)
-        except asyncio.CancelledError:
-            if not self._over:  # not by us
-                if not is_cancelled():  # by something that the initial state awaits, and not by the end of the loop
-                    logger.error("The stream %s was cancelled from within", self.name, exc_info=True)
+        except asyncio.CancelledError as error:
+            if self._over:  # by us
+                raise
+            if is_cancelled():  # by the end of the loop
                 self.end()
-            raise
-        except Exception:
-            logger.exception("The stream %s failed", self.name)
-            self.end()
+                raise
+            await self._fail(error)  # by something that the initial state awaits
+        except Exception as error:
+            explain_sync_call(f"The initial state of {self.name}", error)
+            await self._fail(error)
         finally:
             self._task = None
+
+    async def _fail(self, error: BaseException) -> None:
+        log_failure(self.name, error)
+        self.outcome = "failed"
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._write_now(last_frames(self.name, error, control_events=self.control_events))
+        self.end()
 
     async def _step(self) -> bool:
         """Take one step towards the hub's position. True: it is reached, and everything up to it was sent."""
@@ -314,7 +329,7 @@ class ChannelDriver:
         if self._epoch != here.epoch:
             await self._begin_at_head("reset")
             return False
-        if self._position is not None and self._position > here.offset:  # it comes from a process that is ahead
+        if isinstance(self._position, int) and self._position > here.offset:  # it comes from a process that is ahead
             await self._hub.moved()
             return False
         if self._position == here.offset:
@@ -337,7 +352,7 @@ class ChannelDriver:
             self._may_be_closed |= piece.closes
             self._position = piece.offset
             await self._write_now(piece.frames)
-        self._position = max(upto, self._position or 0)
+        self._position = upto if isinstance(self._position, str) else max(upto, self._position)
         return False
 
     async def _write_now(self, piece: bytes) -> None:
@@ -363,7 +378,8 @@ class ChannelDriver:
             self._may_be_closed = True
             raise
         if is_closed:
-            await self._write_now(END_FRAME)
+            await self._write_now(END_FRAME if self.control_events else id_frame(END_ID))
+            self.outcome = "complete"
             self.end()
 
     # How it begins.
@@ -375,8 +391,10 @@ class ChannelDriver:
         back without it, and gets the state from its beginning.
         """
         greeting, self._greeting = self._greeting, ""
-        start = self._position if self._position is not None else 0
-        cursor = str(Cursor(self._epoch, start))
+        start = self._position if isinstance(self._position, int) else 0
+        # The newest events of the channels are not all that there is after any cursor, and bring their own.
+        self._tells_cursor = self._position == "latest"
+        cursor = None if self._tells_cursor else str(Cursor(self._epoch, start))
         last: ServerSentEvent | None = None
         values = initial_values(self._initial, Cursor(self._epoch, start), self._prepare)
         async with contextlib.aclosing(values):
@@ -390,9 +408,14 @@ class ChannelDriver:
                 event = value if isinstance(value, ServerSentEvent) else ServerSentEvent(value)
                 if event.data is None:  # it cannot carry an id
                     continue
-                await self._write_now(ready_frame(greeting, None) if last is None else state_frame(last, None))
+                await self._write_now(self._greeting_frame(greeting, None) if last is None else state_frame(last, None))
                 last = event
-        await self._write_now(ready_frame(greeting, cursor) if last is None else state_frame(last, cursor))
+        await self._write_now(self._greeting_frame(greeting, cursor) if last is None else state_frame(last, cursor))
+
+    def _greeting_frame(self, greeting: str, cursor: str | None) -> bytes:
+        if self.control_events:
+            return ready_frame(greeting, cursor)
+        return b"" if cursor is None else id_frame(cursor)
 
 
 async def check_revoked(signed: Identity, channels: Collection[str]) -> None:

@@ -388,10 +388,15 @@ def channels(request):
     names = request.GET.getlist("channel")
     if "state" in request.GET:
         return Subscription(names, initial=lambda: ServerSentEvent({"state": 1}, event="state"))
+    control_events = "plain" not in request.GET
     if "oldest" in request.GET:
-        return Subscription(names, start="oldest")
+        return Subscription(names, start="oldest", control_events=control_events)
+    if "latest" in request.GET:
+        return Subscription(names, start="latest")
     if "seconds" in request.GET:
-        return Subscription(names, expires=float(request.GET["seconds"]))
+        return Subscription(names, expires=float(request.GET["seconds"]), control_events=control_events)
+    if not control_events:
+        return Subscription(names, control_events=False)
     return names
 
 

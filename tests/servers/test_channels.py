@@ -120,6 +120,29 @@ def test_from_the_oldest(server, channel):
         assert [event.data for event in stream.take(3)] == ["0", "1", "2"]
 
 
+def test_from_the_latest(server, channel):
+    names = channel + "a", channel + "b", channel + "c"
+    for text in ("1", "2"):
+        send(server, names[0], text)
+        send(server, names[1], text)
+    with listen(server, *names, latest=1) as stream:
+        first, *latest = stream.take(3)
+        assert (first.event, first.id) == ("ready", "")
+        assert [event.data for event in latest] == ["2", "2"]
+        send(server, names[2], "live")
+        assert stream.next().data == "live"
+    with listen(server, *names, cursor=latest[0].id, latest=1) as stream:
+        assert [event.data for event in stream.take(2)] == ["2", "live"], "a resume has what is after its cursor"
+    with listen(server, *names, cursor="other-1", latest=1) as stream:
+        assert [event.data for event in stream.take(4)] == ["{}", "2", "2", "live"]
+
+
+def test_without_any_event_the_latest_has_a_cursor(server, channel):
+    with listen(server, channel, latest=1) as stream:
+        assert stream.next().event == "ready"
+        stream.wait_comment("hb ")
+
+
 def test_several_channels_in_one_stream(server, elsewhere, channel):
     with listen(server, channel + "a", channel + "b") as stream:
         ready(stream)

@@ -32,6 +32,7 @@ def test_headers(server, path):
         assert stream.headers["content-type"].startswith("text/event-stream")
         assert stream.headers["cache-control"] == "no-cache, no-transform"
         assert stream.headers["x-accel-buffering"] == "no"
+        assert stream.headers["incremental"] == "?1"
         assert "content-encoding" not in stream.headers
         assert "connection" not in stream.headers
     with server.open("/async/") as stream:
