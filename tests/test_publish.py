@@ -86,7 +86,7 @@ class TestSending:
 @pytest.mark.parametrize(
     ("channel", "words"),
     [
-        ("", "1 to 200 characters"),
+        ("", "the name is empty"),
         ("x" * 201, "1 to 200 characters"),
         ("a b", "1 to 200 characters"),
         ("a\n", "1 to 200 characters"),

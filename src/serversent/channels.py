@@ -23,6 +23,8 @@ def check_channel(channel: object) -> str:
     """Return the name as it is. Raises ``InvalidChannel``."""
     if not isinstance(channel, str):
         raise InvalidChannel(channel, f"a name is a str, not {type(channel).__name__}")
+    if not channel:
+        raise InvalidChannel(channel, "the name is empty. In a template, is it an undefined variable?")
     if not _NAME.fullmatch(channel):
         raise InvalidChannel(channel, "a name is 1 to 200 characters of A-Z a-z 0-9 _ - . : @ =")
     return str.__str__(channel)

@@ -5,6 +5,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.apps import apps
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
 
 from .brokers import OutgoingEvent, broker
 from .channels import ENDED, REVOKED, check_channel
@@ -13,6 +16,7 @@ from .cursors import Cursor
 from .errors import InvalidEvent
 from .event import ServerSentEvent
 from .identity import session_ids, user_id
+from .mistakes import for_sync_code, takes_type_by_keyword
 from .revocations import Revocation
 
 __all__ = [
@@ -32,6 +36,8 @@ __all__ = [
 MAX_TYPE_CHARACTERS = 200
 
 
+@takes_type_by_keyword
+@for_sync_code("asend_event(...)")
 def send_event(
     channel: str, data: Any = None, *, event: str = "message", using: str = "default", on_commit: bool = True
 ) -> None:
@@ -46,6 +52,7 @@ def send_event(
     broker(using).append([_outgoing(channel, data, event)], on_commit=on_commit)
 
 
+@takes_type_by_keyword
 async def asend_event(
     channel: str, data: Any = None, *, event: str = "message", using: str = "default", on_commit: bool = True
 ) -> None:
@@ -53,6 +60,7 @@ async def asend_event(
     await sync_to_async(send_event)(channel, data, event=event, using=using, on_commit=on_commit)
 
 
+@for_sync_code("asend_events(...)")
 def send_events(events: Iterable[Any], *, using: str = "default", on_commit: bool = True) -> None:
     """Send several events in their order, all or none: one transaction, and one wake-up for their readers.
 
@@ -68,6 +76,7 @@ async def asend_events(events: Iterable[Any], *, using: str = "default", on_comm
     await sync_to_async(send_events)(list(events), using=using, on_commit=on_commit)
 
 
+@for_sync_code("sync_to_async(close_channel)(...)")
 def close_channel(channel: str, *, using: str = "default") -> None:
     """End every stream of ``channel``, here and in every process, now and later, for as long as events are kept.
 
@@ -77,6 +86,7 @@ def close_channel(channel: str, *, using: str = "default") -> None:
     broker(using).append([OutgoingEvent(check_channel(channel), "end", "{}")])
 
 
+@for_sync_code("aend_streams(...)")
 def end_streams(*, user: Any = None, session: Any = None, channel: str | None = None) -> None:
     """End the open streams of a user, a session or a channel, in every process, and refuse URLs signed before.
 
@@ -121,7 +131,7 @@ def end_old_key(key: str) -> None:
 
 def _revoke(control: str, user: Any, session: Any, channel: str | None, *, is_over: bool = False) -> None:
     found = Revocation(
-        user="" if user is None else user_id(user),
+        user="" if user is None else _user_key(user),
         sessions=() if session is None else session_ids(session),
         channel="" if channel is None else check_channel(channel),
         is_over=is_over,
@@ -134,6 +144,17 @@ def _revoke(control: str, user: Any, session: Any, channel: str | None, *, is_ov
     broker("default").append([OutgoingEvent(control, "revoked", found.data())])
 
 
+def _user_key(user: Any) -> str:
+    """Return the primary key of a user. Raises ``TypeError`` for a name where a key is meant."""
+    if not hasattr(user, "is_authenticated") and apps.is_installed("django.contrib.auth"):
+        try:
+            get_user_model()._meta.pk.to_python(user)
+        except ValidationError:
+            raise TypeError(f"{user!r} is no primary key of a user. Pass the user, or user.pk.") from None
+    return user_id(user)
+
+
+@for_sync_code("sync_to_async(cursor)()")
 def cursor(using: str = "default") -> Cursor:
     """Return where the log stands: the first line of a view that renders state, whose stream then begins there."""
     return broker(using).cursor()

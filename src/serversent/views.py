@@ -24,6 +24,7 @@ from .errors import InvalidChannel, StreamRefused, TooManyChannels, TooManySyncS
 from .event import END_ID
 from .handoff import check_place, keep_until_served
 from .identity import Identity
+from .mistakes import check_is_view
 from .printable import printable
 from .request import connection_setup, is_wsgi, last_event_id
 from .response import EventStreamResponse, do_not_come_back, headers_alone, refusal, too_many_streams
@@ -66,6 +67,7 @@ def event_stream(
     ``hold_connection``: keep the database connection while the generator waits, for what needs one across pauses.
     ``restart``: run the view again for a client that comes back after the end, instead of answering 204.
     """
+    check_is_view("event_stream", view)
     if isinstance(methods, str):
         raise TypeError(f"methods is a collection of names: methods=[{methods!r}]")
     allowed = frozenset(method.upper() for method in methods)
@@ -172,6 +174,8 @@ def channel_stream(view: View | None = None, /, *, using: str = "default") -> An
     The view returns a name, several, a ``Subscription``, or a response: a redirect or a refusal is sent as it is. No
     channel at all is answered with 204: the client does not come again. ``using``: the broker.
     """
+
+    check_is_view("channel_stream", view)
 
     def decorate(view: View) -> View:
         return _decorate_channel_view(view, using)

@@ -10,6 +10,8 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.db import models, router
 
+from serversent.mistakes import for_sync_code
+
 from .changes import unread_counts
 from .events import NOTIFICATION, STATE, channel_of
 from .models import MAX_URL_CHARACTERS, AbstractNotification, check_level, notification_model, validate_url
@@ -32,6 +34,7 @@ def send_notification(
 def send_notification(
     user_or_users: Any, text: str, *, level: str | int = ..., url: str = ..., data: Any = ..., **fields: Any
 ) -> AbstractNotification: ...
+@for_sync_code("asend_notification(...)")
 def send_notification(
     user_or_users: Any, text: str, *, level: str | int = "info", url: str = "", data: Any = None, **fields: Any
 ) -> AbstractNotification | int:

@@ -37,7 +37,7 @@ class Command(BaseCommand):
         commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
         send = commands.add_parser("send", help="send an event to a channel")
-        send.add_argument("channel")
+        send.add_argument("channel", help="its name")
         send.add_argument("data", help="text as it is")
         send.add_argument("--event", default="message", help="the type of the event")
 
@@ -71,7 +71,13 @@ class Command(BaseCommand):
             self.stderr.write("")
 
     def send(self, options: dict[str, Any]) -> None:
+        if getattr(self, "_called_from_command_line", False) and not broker(options["using"]).durable:
+            raise CommandError(
+                f"The broker {options['using']!r} keeps its events in the memory of one process. What this command "
+                "sends reaches no other. Use the database broker, or send from the process that has the streams."
+            )
         send_event(options["channel"], options["data"], event=options["event"], using=options["using"])
+        self.stdout.write(f"Sent to {options['channel']}")
 
     def prune(self, options: dict[str, Any]) -> None:
         removed = broker(options["using"]).prune(options["older_than"], options["keep"])

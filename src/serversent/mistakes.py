@@ -1,0 +1,89 @@
+"""Common mistakes in a project's code, answered with the line to write instead."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.core.exceptions import SynchronousOnlyOperation
+from django.http.response import HttpResponseBase
+
+from .callables import name_of
+
+__all__ = ["check_is_response", "check_is_view", "explain_sync_call", "for_sync_code", "takes_type_by_keyword"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def for_sync_code(instead: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Decorate a function that asks the database, so that its error in async code says what to write ``instead``."""
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        @functools.wraps(function)
+        def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+            try:
+                return function(*args, **kwargs)
+            except SynchronousOnlyOperation as error:
+                name = function.__name__
+                raise SynchronousOnlyOperation(
+                    f"{name}() was called in async code, where it would stop the event loop. Write: await {instead}"
+                ) from error
+
+        return wrapper
+
+    return decorate
+
+
+def takes_type_by_keyword(function: Callable[P, T]) -> Callable[P, T]:
+    """Decorate ``send_event``, so that its error for a third positional argument says how to pass the type.
+
+    django-eventstream's function of the same name takes the type before the data.
+    """
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        if len(args) > 2:
+            event = args[1] if isinstance(args[1], str) else "message"
+            raise TypeError(
+                f"{function.__name__}() takes the channel and the data; the type of the event is a keyword argument. "
+                f"Write: {function.__name__}({args[0]!r}, data, event={event!r})"
+            )
+        return function(*args, **kwargs)
+
+    return markcoroutinefunction(wrapper) if iscoroutinefunction(function) else wrapper
+
+
+def explain_sync_call(name: str, error: BaseException) -> None:
+    """Add to an error of Django's what to write in an async generator instead."""
+    if isinstance(error, SynchronousOnlyOperation) and not hasattr(error, "__notes__"):
+        error.add_note(
+            f"{name} is async code. Use Django's async queries there (`await Order.objects.acount()`, "
+            "`async for order in Order.objects.all()`) or `await sync_to_async(function)()`, or write a sync generator "
+            "(`def` instead of `async def`)."
+        )
+
+
+def check_is_view(decorator: str, view: object) -> None:
+    """Raise ``TypeError`` for a decorator that was given something else than the view below it."""
+    if view is None or callable(view):
+        return
+    instead = "yield it in" if decorator == "event_stream" else "return the names of the channels from"
+    raise TypeError(f"@{decorator} was given {view!r}. Write @{decorator} alone above the view, and {instead} it.")
+
+
+def check_is_response(view: Callable[..., Any], result: object) -> None:
+    """Raise ``TypeError`` for the result of a view that lacks its decorator."""
+    if result is None or isinstance(result, HttpResponseBase) or inspect.iscoroutine(result):  # of these Django tells
+        return
+    name = name_of(view)
+    if inspect.isasyncgen(result) or inspect.isgenerator(result):
+        raise TypeError(
+            f"{name} is a generator without a decorator. Write @event_stream directly above its def "
+            "(from serversent import event_stream)."
+        )
+    raise TypeError(
+        f"{name} returned {type(result).__name__}, and not a response. If it names the channels of a stream, write "
+        "@channel_stream directly above its def (from serversent import channel_stream)."
+    )
