@@ -68,7 +68,7 @@ def test_a_user_opens_what_was_signed_for_them(users):
     answer = ada.get(url)
     assert answer.status_code == 200
     assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"
-    assert next(iter(answer)).startswith(b": stream of channels, heartbeat 15 s\nretry: ")
+    assert next(iter(answer)).startswith(b": stream of channels, heartbeat 15 s, valid for ")
     answer.close()
 
 

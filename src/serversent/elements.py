@@ -1,11 +1,13 @@
 """The HTML of the browser client: its script, and streams as ``<event-stream>`` elements."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.forms.utils import flatatt
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
 from django.templatetags.static import static
 from django.utils.html import format_html
@@ -20,6 +22,7 @@ from .subscription import Start
 __all__ = ["event_stream_element", "nonce_of", "script_element"]
 
 # The element's own, which the tag passes on.
+MODES = {"append", "prepend", "replace", "html"}
 ATTRIBUTES = {"event", "mode", "limit", "target", "autostart", "persist", "share", "id", "class"}
 
 
@@ -34,11 +37,35 @@ def script_element(request: HttpRequest | None, *, public: bool = False) -> Safe
         "src": static(f"serversent/serversent{'' if settings.DEBUG else '.min'}.js"),
     }
     if request is not None:
+        request._serversent_script = True  # type: ignore[attr-defined]
         if not public:
             attributes["data-serversent-user"] = page_user(user_of(request))
         if nonce := nonce_of(request):
             attributes["nonce"] = nonce
     return format_html("<script{}></script>", flatatt(attributes))
+
+
+def explain_missing_script(request: HttpRequest, response: HttpResponseBase) -> None:
+    """In development, let a page with an ``<event-stream>`` and without the client say so in the browser's console."""
+    if not settings.DEBUG or not isinstance(response, HttpResponse) or hasattr(request, "_serversent_script"):
+        return
+    is_html = response.headers.get("Content-Type", "").startswith("text/html")
+    if not is_html or "Content-Encoding" in response.headers or b"<event-stream" not in response.content:
+        return
+    if not response.content.lstrip()[:9].lower().startswith((b"<!doctype", b"<html")):  # a part of a page that is there
+        return
+    nonce = nonce_of(request)
+    response.content += format_html(_MISSING_SCRIPT, flatatt({"nonce": nonce} if nonce else {})).encode()
+    if "Content-Length" in response.headers:
+        response.headers["Content-Length"] = str(len(response.content))
+
+
+_MISSING_SCRIPT = """<script{}>
+addEventListener("load", () => customElements.get("event-stream") || console.warn(
+  "serversent: <event-stream> has no script in this page. Write in its head: {{% load serversent %}}{{% sse_script %}}"
+))
+</script>
+"""
 
 
 def nonce_of(request: HttpRequest) -> str:
@@ -64,6 +91,8 @@ def event_stream_element(
 ) -> str:
     """Return an ``<event-stream>`` of these channels, or of the view at ``url``, that begins where the page does.
 
+    It brings the script of the client, if the page has not loaded that yet.
+
     ``controls``: with buttons to start and stop it, and its state. ``label``: what the output is called to who cannot
     see it. ``attributes``: the element's own.
     """
@@ -74,6 +103,7 @@ def event_stream_element(
             f"{{% event_stream %}} has no {min(unknown)!r}. It has: channels, url, cursor, expires, "
             f"start, public, using, controls, label, {', '.join(sorted(ATTRIBUTES))}."
         )
+    _check_attributes(attributes)
     if channels and cursor is None and start == "now":
         cursor = page_cursor(request, using)
     signed_url = channels and sse_url(
@@ -93,4 +123,21 @@ def event_stream_element(
         "output": "target" not in given,
         "replaces": "replace" in str(given.get("mode", "")),
     }
-    return render_to_string("serversent/event_stream.html", context)
+    has_script = getattr(request, "_serversent_script", False)
+    script = "" if has_script else script_element(request, public=public)
+    return script + render_to_string("serversent/event_stream.html", context)
+
+
+def _check_attributes(attributes: Mapping[str, Any]) -> None:
+    """Raise ``ImproperlyConfigured`` for a value that the element does not know."""
+    mode, limit, event = (attributes.get(name) for name in ("mode", "limit", "event"))
+    words = str(mode).split()
+    if mode is not None and not (words and MODES.issuperset(words)):
+        raise ImproperlyConfigured(
+            f"{{% event_stream %}}: mode={mode!r} is none of {', '.join(sorted(MODES))}, and not two of them, as "
+            'mode="append html" is.'
+        )
+    if limit is not None and not str(limit).isdecimal():
+        raise ImproperlyConfigured(f"{{% event_stream %}}: limit={limit!r} is no number of events to keep.")
+    if event is not None and not str(event).strip(" ,"):
+        raise ImproperlyConfigured('{% event_stream %}: event="" shows nothing. Name types, as in event="new, paid".')

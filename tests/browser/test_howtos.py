@@ -50,12 +50,12 @@ def show(page, server):
 
 
 def test_every_page_has_a_test():
-    tested = {"A page without a script of its own": 2, "EventSource": 1, "Turbo": 1}
+    tested = {"A page without a script of its own": 2, "Datastar": 1, "EventSource": 1, "Turbo": 1}
     assert {heading: len(blocks) for heading, blocks in HTML.items() if blocks} == {
         **tested,
         **{heading: 1 for heading in HTML if heading.startswith("htmx")},
     }
-    assert len(HTML) == 11
+    assert len(HTML) == 13
 
 
 def test_the_tag(show, server, page):

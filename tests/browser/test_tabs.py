@@ -99,3 +99,23 @@ def test_a_hidden_tab_goes_on_while_nobody_needs_its_connections(browser, server
     send(server, name, "in the background")
     wait_for(lambda: "in the background" in tab.evaluate(TICKS)[-1], "the event")
     assert set(tab.evaluate(STATES)) == {"open"}
+
+
+def test_fourteen_tabs_of_the_demo(browser, demo):
+    """Its counter starts by itself."""
+    started = "[...document.querySelectorAll('event-stream[autostart]')].map((it) => it.getAttribute('state'))"
+
+    def wait_front(tab):
+        wait_for(lambda: tab.evaluate(started) and set(tab.evaluate(started)) == {"open"}, "the counter")
+
+    tabs, times = [], []
+    for _ in range(TABS):
+        tab, took = opened(browser, demo.url + "/")
+        wait_front(tab)
+        tabs.append(tab)
+        times.append(took)
+    print("seconds to load:", [round(each, 2) for each in times])
+    for number in (0, 7, TABS - 1):
+        tabs[number].bring_to_front()
+        wait_front(tabs[number])
+        assert tabs[number].evaluate("fetch('/').then((answer) => answer.status)") == 200

@@ -52,7 +52,7 @@ const EARLY_MILLISECONDS = 1000; // a URL that expires so soon is renewed
 const PLACES = 4;
 const MANY_PLACES = 3; // of one page: it is told
 const PLACE_MILLISECONDS = 100;
-const MAX_PLACE_MILLISECONDS = 2000;
+const MAX_PLACE_MILLISECONDS = 500;
 const HIDDEN_PLACE_MILLISECONDS = 5000;
 
 /** An event: of the server's, or of the stream's own types `state`, `ready`, `reset`, `end`, `error`. */
@@ -182,6 +182,12 @@ function judge(response, once) {
   return { over: "closed", all: status === 204 || status === 205, why, status };
 }
 
+/** What an answer says in plain text, for the author of a page. @param {Response} response */
+async function said(response) {
+  if (!response.headers.get("Content-Type")?.startsWith("text/plain")) return "";
+  return `: ${(await response.text()).slice(0, 300)}`;
+}
+
 /** Where a URL leads, without its query: that may have a signature. @param {string} url */
 const place = (url) => url.replace(/[?#].*/, "");
 
@@ -216,6 +222,15 @@ function pageUser() {
 
 /** @param {{ type: string }} event */
 const isBeginning = ({ type }) => type === "ready" || type === "reset";
+
+// What `import.meta.minified` guards is not in the file for production: as it was written, the client says more.
+
+/** @type {{ explain(url: string, why: string): void } | undefined} */
+let hints;
+if (!(/** @type {any} */ (import.meta).minified))
+  import(new URL("./hints.js", import.meta.url).href).then((module) => {
+    hints = module;
+  });
 
 /** @param {string} text */
 const warn = (text) => console.warn(`serversent: ${text}`);
@@ -262,6 +277,12 @@ const AGAIN = { why: "", soon: true, isFine: true };
 
 /** @type {Outcome} */
 const ENDED = { over: "closed", all: true, isFine: true, why: "ended" };
+
+/** How an `end` of the server's ends the stream. It has a status if the view failed. @param {{ data: string }} end */
+function endOf({ data }) {
+  const [status] = /\d+/.exec(data) ?? [];
+  return status ? { over: /** @type {State} */ ("closed"), status: +status, why: `ended with ${status}` } : ENDED;
+}
 
 /**
  * @typedef {object} Sink takes what a connection brings
@@ -527,6 +548,7 @@ class Connection {
       if (run !== this.#run) return ENDED;
       const verdict = judge(response, this.#once);
       if (verdict) {
+        if (!(/** @type {any} */ (import.meta).minified)) verdict.why += await said(response);
         response.body?.cancel().catch(() => {});
         return verdict;
       }
@@ -561,7 +583,7 @@ class Connection {
         comment: (text) => run === this.#run && this.#comment(text),
         event: (event) => {
           if (ended || run !== this.#run) return;
-          if (event.type === "end") ended = ENDED;
+          if (event.type === "end") ended = endOf(event);
           this.#emit(event);
         },
       },
@@ -606,6 +628,8 @@ class Connection {
    */
   #comment(text) {
     const opening = /^stream( of channels)?, heartbeat ([\d.]+)/.exec(text);
+    if (!(/** @type {any} */ (import.meta).minified) && text.endsWith("(shown because DEBUG is on)"))
+      warn(`${place(this.#url)}: ${text}`);
     if (opening) {
       this.#heartbeat = Number(opening[2]) * 1000;
       this.#hear();
@@ -673,7 +697,7 @@ class Connection {
         if (source.readyState === EventSource.CLOSED) resolve(null);
         else this.#say("retrying", "lost");
       };
-      source.addEventListener("end", () => resolve(ENDED));
+      source.addEventListener("end", (event) => resolve(endOf(event)));
       for (const type of this.#types) source.addEventListener(type, this.#fromSource);
     });
     source.close();
@@ -1124,7 +1148,11 @@ class Stream {
     if (state === this.#state || !this.#isRunning) return;
     this.#state = state;
     this.#dispatch("state", new StreamEvent("state", state, "", why));
-    if (state === "retrying" || state === "stale") this.#dispatch("error", new StreamEvent("error", why));
+    if (state === "retrying" || state === "stale") {
+      this.#dispatch("error", new StreamEvent("error", why));
+      if (!(/** @type {any} */ (import.meta).minified) && state === "retrying" && why !== "lost")
+        hints?.explain(this.#url, why);
+    }
   }
 
   /** @param {Outcome} outcome */
@@ -1135,7 +1163,8 @@ class Stream {
     this.#state = over;
     this.#dispatch("state", new StreamEvent("state", over, "", why));
     if (!isFine) {
-      warn(`${place(this.#url)}: ${why}`);
+      if (!(/** @type {any} */ (import.meta).minified) && hints) hints.explain(this.#url, why);
+      else warn(`${place(this.#url)}: ${why}`);
       this.#dispatch("error", new StreamEvent("error", why));
     }
     if (over === "unauthorized") this.#options.onUnauthorized?.();
