@@ -21,12 +21,12 @@ MEMORY = "serversent.brokers.memory.MemoryBroker"
 
 
 def ids(**options):
-    """Return the ids of the messages, but for those about notifications, which need a certain broker."""
+    """Return the ids of the messages, but for those about notifications and static files."""
     found = [
         message.id or ""
         for message in run_checks(tags=["serversent", *["database"] * ("databases" in options)], **options)
     ]
-    return [id for id in found if id.startswith("serversent.") and id != "serversent.W020"]
+    return [id for id in found if id.startswith("serversent.") and id not in ("serversent.W010", "serversent.W020")]
 
 
 def configured(backend, **options):
@@ -107,3 +107,34 @@ def test_every_id_has_its_line_in_the_documentation():
         for word in Path(module.__file__).read_text().split('"'):
             if word.startswith("serversent.") and len(word) == len("serversent.E001"):
                 assert f"`{word}`" in page
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (
+            "from django.core.asgi import get_asgi_application\napplication = get_asgi_application()\n",
+            ["serversent.W005"],
+        ),
+        ("from serversent.asgi import get_asgi_application\napplication = get_asgi_application()\n", []),
+        ("# from django.core.asgi import get_asgi_application\napplication = None\n", []),
+        ("application = (\n", []),
+    ],
+    ids=["Django's", "ours", "a comment", "broken"],
+)
+def test_the_application_of_asgi_py(tmp_path, monkeypatch, settings, source, expected):
+    """It is read and not run."""
+    (tmp_path / "checked_asgi.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    settings.ASGI_APPLICATION = "checked_asgi.application"
+    assert [each for each in ids() if each == "serversent.W005"] == expected
+
+
+def test_a_project_without_our_urls(settings):
+    settings.ROOT_URLCONF = "tests.test_checks"
+    assert "serversent.I001" in ids()
+    settings.ROOT_URLCONF = "tests.project.urls"
+    assert "serversent.I001" not in ids()
+
+
+urlpatterns = []

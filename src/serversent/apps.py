@@ -10,7 +10,15 @@ from django.db.models.signals import post_migrate
 from . import live_servers, signals
 from .brokers import memory
 from .brokers.procedures import install_missing
-from .checks import TAG, check_brokers, check_databases, check_deployment, check_settings
+from .checks import (
+    TAG,
+    check_asgi_application,
+    check_brokers,
+    check_databases,
+    check_deployment,
+    check_settings,
+    check_urls,
+)
 
 __all__ = ["ServerSentConfig"]
 
@@ -26,6 +34,8 @@ class ServerSentConfig(AppConfig):
         post_migrate.connect(_migrated, sender=self)
         register(check_settings, TAG)
         register(check_brokers, TAG)
+        register(check_asgi_application, TAG)
+        register(check_urls, TAG)
         register(check_databases, Tags.database)
         register(check_deployment, TAG, deploy=True)
 

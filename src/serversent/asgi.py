@@ -17,14 +17,18 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 from .byhand import in_context
-from .connection import opening_frame
+from .connection import Ends, opening_frame
 from .driver import HEARTBEAT_FRAME, Driver, StreamDriver
+from .elements import explain_missing_script
 from .errors import BrokerUnavailable, StreamRefused, TooManySyncStreams
+from .failures import Outcome
 from .handoff import Handoff, handoff_of
+from .mistakes import check_is_response
 from .printable import printable
 from .request import connection_setup, last_event_id
 from .response import EventStreamResponse, refusal, set_stream_headers, too_many_streams, unavailable
 from .servers import Message, Send
+from .static_files import is_client_file, static_files_handler
 from .subscribe import ChannelDriver
 from .threads import ThreadedIterator
 
@@ -49,6 +53,9 @@ class ASGIHandler(DjangoASGIHandler):
     async def __call__(
         self, scope: MutableMapping[str, Any], receive: Callable[[], Awaitable[Message]], send: Send
     ) -> None:
+        if is_client_file(scope):
+            await static_files_handler()(scope, receive, send)
+            return
         handoff = Handoff(receive)
         try:
             # In a context of its own: what Django and middleware put there would stay as long as the stream is open.
@@ -72,11 +79,18 @@ class ASGIHandler(DjangoASGIHandler):
     def _get_response(self, request: HttpRequest) -> HttpResponseBase:
         return _marked(request, super()._get_response(request))  # type: ignore[misc]
 
+    def check_response(self, response: Any, callback: Any, name: str | None = None) -> None:
+        if name is None:  # a view's own
+            check_is_response(callback, response)
+        super().check_response(response, callback, name)
+
     async def run_get_response(self, request: HttpRequest) -> Any:
         response: Any = await super().run_get_response(request)
         _end_streams_of_old_session(request)
         if _is_stream(response):
             response._serversent_request = request
+        else:
+            explain_missing_script(request, response)
         return response
 
     async def read_body(self, receive: Callable[[], Awaitable[Message]]) -> Any:
@@ -120,7 +134,7 @@ class ASGIHandler(DjangoASGIHandler):
             where = printable(request.path)
             logger.warning("The server did not take the headers of a stream at %s: %s", where, error)
         else:
-            handoff.arm(stream.opening, retries=stream.retries)
+            handoff.arm(stream.opening, retries=stream.retries, ends=stream.ends)
 
 
 def _end_streams_of_old_session(request: HttpRequest) -> None:
@@ -140,13 +154,26 @@ class _Stream(NamedTuple):
     """A stream that was taken out of its response.
 
     ``channels``: the driver that has to begin before the headers, if it is one of channels. ``opening`` comes first.
-    ``retries``: whether its end may say when its client should come back.
+    ``retries``: whether its end may say when its client should come back. ``ends``: when its body ends properly.
     """
 
     driver: Driver
     channels: ChannelDriver | None
     opening: bytes
     retries: bool
+    ends: Ends
+
+
+class _WrappedDriver(StreamDriver):
+    """The driver of a stream of ours that a middleware has wrapped: ``inner`` knows how that ended."""
+
+    __slots__ = ("inner",)
+
+    inner: Driver
+
+    @property
+    def outcome(self) -> Outcome:
+        return self.inner.outcome if super().outcome == "complete" else super().outcome
 
 
 def _take_stream(request: HttpRequest, response: Any) -> _Stream | HttpResponse | None:
@@ -171,9 +198,18 @@ def _take_stream(request: HttpRequest, response: Any) -> _Stream | HttpResponse 
     if isinstance(driver, StreamDriver):
         taken = _take_closers(response, lambda close: close == request.close and _has_files(request))
         response.close_with(*taken, *handoff.take_body())
-        return _Stream(driver, None, opening_frame(of_channels=False), retries=True)
+        return _Stream(driver, None, opening_frame(of_channels=False), retries=True, ends=_ends(request))
     opening = opening_frame(of_channels=True, url_expires_at=driver.url_expires_at)
-    return _Stream(driver, driver, opening, retries=True)
+    return _Stream(driver, driver, opening, retries=True, ends=_ends(request, driver))
+
+
+def _ends(request: HttpRequest, channels: ChannelDriver | None = None) -> Ends:
+    """Return when the body of a stream of ours ends properly.
+
+    To some clients that means that it is complete: Datastar does not come back, and others take what there is for all.
+    """
+    is_datastar = request.headers.get("Datastar-Request") is not None
+    return "if complete" if is_datastar or not (channels is None or channels.control_events) else "always"
 
 
 def _take_wrapped_stream(request: HttpRequest, response: Any, ours: EventStreamResponse) -> _Stream | None:
@@ -191,7 +227,7 @@ def _take_wrapped_stream(request: HttpRequest, response: Any, ours: EventStreamR
     inner = ours.driver
     channels = inner if isinstance(inner, ChannelDriver) else None
     is_ours = "Content-Encoding" not in response.headers  # otherwise a comment of ours would not be understood
-    driver = StreamDriver(
+    driver = _WrappedDriver(
         ours.detach_wrapped(body),
         name=inner.name,
         encode=_to_utf8,
@@ -201,7 +237,8 @@ def _take_wrapped_stream(request: HttpRequest, response: Any, ours: EventStreamR
         channels=inner.channels,
         closers=(inner.cancel, *_take_closers(response, belongs_to_stream)),
     )
-    return _Stream(driver, channels, b"", retries=is_ours)
+    driver.inner = inner
+    return _Stream(driver, channels, b"", retries=is_ours, ends=_ends(request, channels))
 
 
 def _take_plain_stream(request: HttpRequest, response: Any) -> _Stream | None:
@@ -235,7 +272,8 @@ def _take_plain_stream(request: HttpRequest, response: Any) -> _Stream | None:
         prepare=prepare,
         closers=closers,
     )
-    return _Stream(driver, None, b"", retries=False)
+    ends: Ends = "if complete" if _ends(request) == "if complete" else "unless failed"  # which is as in plain Django
+    return _Stream(driver, None, b"", retries=False, ends=ends)
 
 
 _ITERATED_BY_DJANGO = (StreamingHttpResponse.__aiter__, EventStreamResponse.__aiter__)
@@ -296,7 +334,15 @@ def _has_files(request: HttpRequest) -> bool:
 
 
 # Headers of a response that are about its body.
-_BODY_HEADERS = {"content-type", "content-length", "content-encoding", "content-language", "etag", "x-accel-buffering"}
+_BODY_HEADERS = {
+    "content-type",
+    "content-length",
+    "content-encoding",
+    "content-language",
+    "etag",
+    "incremental",
+    "x-accel-buffering",
+}
 
 
 def _instead_of(response: Any, other: HttpResponse) -> HttpResponse:

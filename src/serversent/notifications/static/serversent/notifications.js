@@ -163,6 +163,16 @@ class NotificationBell extends NotificationElement {
   #setUp() {
     this.#isSetUp = true;
     this.#unread = Number(this.dataset.unread);
+    if ("popover" in this) {
+      // The style sheet does the same, also when the page is morphed. This is for a page without it.
+      for (const [name, isHidden] of /** @type {const} */ ([
+        ["link", true],
+        ["button", false],
+      ])) {
+        const piece = this.piece(name);
+        if (piece) piece.hidden = isHidden;
+      }
+    }
     const toggled = (/** @type {Event} */ event) => {
       if (event.target === this.piece("panel")) this.#toggled(/** @type {ToggleEvent} */ (event));
     };
