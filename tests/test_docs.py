@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from django.test import AsyncRequestFactory, override_settings
+from django.urls import path
 
 import serversent
 from serversent.conf import SETTINGS
@@ -13,7 +14,14 @@ from serversent.response import EventStreamResponse
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+
 PYTHON = re.compile(r"^( *)```python\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
+
+
+def given():
+    """What a new project has in the files that the code of a page is added to."""
+    lists = {name: [] for name in ("INSTALLED_APPS", "MIDDLEWARE", "urlpatterns")}
+    return {"__name__": "documented", "BASE_DIR": ROOT, "path": path, **lists}
 
 
 def blocks(page):
@@ -22,18 +30,16 @@ def blocks(page):
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name)
 def test_the_code_of_a_page_runs(page):
-    namespace = {"__name__": "documented"}
+    namespace = given()
     for block in blocks(page):
-        # The tutorial's views module is the page itself.
-        exec(
-            block.replace("from sim import views", "views = __import__('types').SimpleNamespace(**globals())"),
-            namespace,
-        )
+        # The modules of the tutorial are the page itself.
+        block = block.replace("from live import views", "views = __import__('types').SimpleNamespace(**globals())")
+        exec(block.replace('include("live.urls")', 'include(([], "live"))'), namespace)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 async def test_the_streams_of_a_page_stream(page):
-    namespace = {"__name__": "documented"}
+    namespace = given()
     for block in blocks(page):
         if "urlpatterns" not in block:
             exec(block, namespace)
