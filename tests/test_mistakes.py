@@ -28,7 +28,7 @@ from serversent import (
     sse_url,
 )
 from serversent.asgi import get_asgi_application
-from serversent.errors import InvalidChannel
+from serversent.errors import BrokerUnavailable, InvalidChannel
 from serversent.management.commands.serversent import Command
 from serversent.notifications import send_notification
 from serversent.testing import open_stream
@@ -284,3 +284,31 @@ async def test_the_tag_brings_the_script():
     body, _ = await page_of("/by-tag/")
     assert body.count("<script") == 1
     assert body.index("<script") < body.index("<event-stream")
+
+
+def without_app(request):
+    return HttpResponse(Template("{% load serversent %}").render(Context()))
+
+
+def without_load(request):
+    return HttpResponse(Template('{% event_stream "news" %}').render(Context()))
+
+
+urlpatterns += [path("without-app/", without_app), path("without-load/", without_load)]
+
+
+async def test_a_template_without_our_tags():
+    with override_settings(INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes"]):
+        body, _ = await page_of("/without-app/", DEBUG=True)
+    assert 'Put "serversent" into INSTALLED_APPS, and run manage.py migrate.' in body
+    body, _ = await page_of("/without-load/", DEBUG=True)
+    assert "Write {% load serversent %} at the top of this template" in body
+
+
+async def test_missing_tables_are_told_to_the_page_in_development():
+    with override_settings(DEBUG=True):
+        answer = response.unavailable(BrokerUnavailable("default", "its tables are missing: run manage.py migrate"))
+    assert b"its tables are missing: run manage.py migrate (shown because DEBUG is on)" in answer.content
+    with override_settings(DEBUG=False):
+        answer = response.unavailable(BrokerUnavailable("default", "its tables are missing"))
+    assert b"tables" not in answer.content

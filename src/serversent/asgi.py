@@ -23,7 +23,7 @@ from .elements import explain_missing_script
 from .errors import BrokerUnavailable, StreamRefused, TooManySyncStreams
 from .failures import Outcome
 from .handoff import Handoff, handoff_of
-from .mistakes import check_is_response
+from .mistakes import check_is_response, explain_missing_tags
 from .printable import printable
 from .request import connection_setup, last_event_id
 from .response import EventStreamResponse, refusal, set_stream_headers, too_many_streams, unavailable
@@ -83,6 +83,10 @@ class ASGIHandler(DjangoASGIHandler):
         if name is None:  # a view's own
             check_is_response(callback, response)
         super().check_response(response, callback, name)
+
+    def process_exception_by_middleware(self, exception: Exception, request: HttpRequest) -> Any:
+        explain_missing_tags(exception)
+        return super().process_exception_by_middleware(exception, request)
 
     async def run_get_response(self, request: HttpRequest) -> Any:
         response: Any = await super().run_get_response(request)

@@ -2,16 +2,25 @@
 
 import functools
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.core.exceptions import SynchronousOnlyOperation
 from django.http.response import HttpResponseBase
+from django.template import TemplateSyntaxError
 
 from .callables import name_of
 
-__all__ = ["check_is_response", "check_is_view", "explain_sync_call", "for_sync_code", "takes_type_by_keyword"]
+__all__ = [
+    "check_is_response",
+    "check_is_view",
+    "explain_missing_tags",
+    "explain_sync_call",
+    "for_sync_code",
+    "takes_type_by_keyword",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -63,6 +72,22 @@ def explain_sync_call(name: str, error: BaseException) -> None:
             "`async for order in Order.objects.all()`) or `await sync_to_async(function)()`, or write a sync generator "
             "(`def` instead of `async def`)."
         )
+
+
+_MISSING_LIBRARY = re.compile(r"'(serversent\w*)' is not a registered tag library")
+_MISSING_TAG = re.compile(r"Invalid block tag on line \d+: '(sse_\w+|event_stream|notification_\w+)'")
+
+
+def explain_missing_tags(error: BaseException) -> None:
+    """Add to an error of a template that lacks our tags what to write."""
+    if not isinstance(error, TemplateSyntaxError):
+        return
+    if found := _MISSING_LIBRARY.search(str(error)):
+        app = "serversent.notifications" if found[1].endswith("notifications") else "serversent"
+        error.add_note(f'Put "{app}" into INSTALLED_APPS, and run manage.py migrate.')
+    elif found := _MISSING_TAG.search(str(error)):
+        library = "serversent_notifications" if found[1].startswith("notification") else "serversent"
+        error.add_note(f"Write {{% load {library} %}} at the top of this template; each template loads its own tags.")
 
 
 def check_is_view(decorator: str, view: object) -> None:

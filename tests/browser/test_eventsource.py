@@ -4,6 +4,9 @@ import pytest
 
 from tests.processes import ROOT, reload, serve
 
+from .client import listen, open_client
+from .tabs import APPLICATION
+
 pytestmark = pytest.mark.service("chromium")
 
 LISTEN = """
@@ -33,6 +36,37 @@ def test_a_generator_that_ends_is_run_once(page, kind, server_folder, sqlite_fil
         ]
         page.wait_for_timeout(1500)  # three times the reconnection time
         assert server.state()["started"] == ["three"]
+
+
+def test_a_view_that_refuses_late_is_run_once(page, server_folder, sqlite_file):
+    """By EventSource and by our client, neither of which comes back for ever."""
+    environment = {"TEST_SQLITE": sqlite_file, "TEST_SERVERSENT": '{"RETRY_MILLISECONDS": 500}', "TEST_DEBUG": "1"}
+    kind = "uvicorn-httptools"
+    with serve(kind, server_folder, application=APPLICATION, environment=environment) as server:
+        page.goto(server.url)
+        page.evaluate(LISTEN, "/refused-later/")
+        page.wait_for_function("source.readyState === 2")
+        assert page.evaluate("seen") == [["end", '{"status": 404}', "end"]]
+        page.wait_for_timeout(1500)  # three times the reconnection time
+        assert server.state()["started"] == ["refused-later"]
+        open_client(page, server.url)
+        it = listen(page, "/refused-later/")
+        it.wait_state("closed")
+        assert it.why == "ended with 404"
+        assert it.own[-1] == "error"
+        page.wait_for_timeout(1500)
+        assert server.state()["started"] == ["refused-later"] * 2
+
+
+def test_a_view_that_fails_is_asked_again_later_and_later(page, server_folder, sqlite_file):
+    environment = {"TEST_SQLITE": sqlite_file, "TEST_SERVERSENT": '{"RETRY_MILLISECONDS": 500}'}
+    with serve("uvicorn-httptools", server_folder, environment=environment) as server:
+        page.goto(server.url)
+        page.evaluate(LISTEN, "/error-later/")
+        page.wait_for_timeout(8000)
+        # Each half a second it would be sixteen. Twice as long each time it is four or five.
+        assert 3 <= len(server.state()["started"]) <= 7, server.state()
+        assert server.log.count("Traceback") == 1
 
 
 def test_the_generator_ends_when_the_page_is_left(page, server_folder, sqlite_file):

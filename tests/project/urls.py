@@ -19,6 +19,7 @@ urlpatterns = [
     path("late/", views.late),
     path("error/<str:kind>/", views.error),
     path("error-later/", views.error_later),
+    path("refused-later/", views.refused_later),
     path("unencodable/", views.unencodable),
     path("framed/", views.framed),
     path("echo/", views.echo),

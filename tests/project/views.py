@@ -170,6 +170,14 @@ async def error(request, kind):
 
 
 @event_stream
+async def refused_later(request):
+    with noted("refused-later"):
+        await asyncio.sleep(0.5)
+        raise Http404("gone")
+        yield
+
+
+@event_stream
 async def error_later(request):
     with noted("error-later"):
         yield "first"
