@@ -91,6 +91,31 @@ def test_after_a_change_of_the_own_password_in_another_tab(page, start, user, na
         listening.stop()
 
 
+@pytest.mark.long
+def test_two_minutes_with_urls_of_five_seconds(page, start, user, name):
+    """A restart, and another password, meanwhile; then a logout."""
+    with start() as server:
+        open_client(page, server.url)
+        fetch(page, f"/login/?user={user}")
+        open_client(page, server.url)
+        listening = listen(page, fetch(page, f"/url/?channel={name}&expires=5"))
+        listening.wait_state("open")
+        page.wait_for_timeout(40_000)
+        other = page.context.new_page()
+        other.goto(f"{server.url}/password/")
+        page.wait_for_timeout(20_000)
+        server.process.terminate()
+        server.process.wait(30)
+    with start() as server:
+        page.wait_for_timeout(60_000)
+        with Publisher(server, name) as publisher:
+            publisher.wait_more()
+        check_all([listening], publisher.sent)
+        assert listening.state == "open"
+        other.goto(f"{server.url}/logout/")
+        listening.wait_state("unauthorized")
+
+
 @pytest.mark.parametrize(
     ("path", "state"),
     [

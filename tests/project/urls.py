@@ -13,6 +13,7 @@ urlpatterns = [
     path("private/", login_required(views.async_ticks)),
     path("plain-async/", views.plain_async),
     path("plain-sync/", views.plain_sync),
+    path("plain-fails/", views.plain_fails),
     path("three/", views.three),
     path("restart/", views.restarting),
     path("silent/", views.silent),

@@ -111,6 +111,15 @@ class Ticks(View):
         yield {"method": "post", "body": request.body.decode()}
 
 
+def plain_fails(request):
+    async def body():
+        yield "data: half\n\n"
+        await asyncio.sleep(0.1)
+        raise ValueError("a secret")
+
+    return StreamingHttpResponse(body(), content_type="text/event-stream")
+
+
 def plain_async(request):
     async def body():
         with noted("plain-async"):

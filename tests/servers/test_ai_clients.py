@@ -108,6 +108,25 @@ def test_half_an_answer_is_not_taken_for_all(server, client, channel):
     wait_for(lambda: server.process.poll() is not None, "the end of the server")
 
 
+def test_a_plain_response_that_fails_is_cut_as_under_plain_django(server):
+    with server.open("/plain-fails/") as stream:
+        assert stream.read_to_end() == b"data: half\n\n"
+        assert stream.closed
+        assert not stream.ended
+    assert server.get("/").status == 200
+
+
+@pytest.mark.parametrize(("headers", "is_cut"), [({"Datastar-Request": "true"}, True), ({}, False)])
+@pytest.mark.parametrize("path", ["/async/", "/plain-async/", "/channels/?channel=datastar"])
+def test_a_stream_of_datastar_is_cut_when_the_server_stops(server, path, headers, is_cut):
+    """A proper end is the end to it; after a lost connection it comes back, when it is asked to."""
+    with server.open(path, headers=headers) as stream:
+        stream.wait_for_bytes(b"\n")
+        server.process.send_signal(signal.SIGTERM)
+        body = stream.read_to_end()
+        assert stream.ended != is_cut, body[-200:]
+
+
 def test_what_is_on_the_wire(server, channel):
     with server.open(f"/channels/?channel={channel}&plain=1&oldest=1") as stream:
         send(server, channel, [1, 2])
