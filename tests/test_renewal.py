@@ -3,14 +3,19 @@
 import time
 
 import pytest
+from asgiref.sync import markcoroutinefunction, sync_to_async
 from django.contrib.auth import get_user_model
 from django.core import signing
-from django.test import Client
+from django.shortcuts import redirect
+from django.test import AsyncClient, Client
+from django.urls import include, path
 
 from serversent import end_streams, seldom
+from serversent.asgi import get_asgi_application
 from serversent.brokers import memory
 from serversent.channels import REVOKED_SECONDS
 from serversent.signed import SALT
+from serversent.testing import open_stream
 
 from .test_signed import SERVERSENT, logged_in, status_of, url_of
 
@@ -181,3 +186,50 @@ def test_a_thousand_refusals_are_logged_once_and_ask_no_database(ada, logged, ca
             assert ada.post(RENEW, {"token": "forged"}).status_code == 403
     assert [message for _, message in logged] == ["The renewal of a signed URL was refused: This address is not valid."]
     assert [record for record in caplog.records if record.name.startswith("django")] == []
+
+
+# A client that comes back by itself, with the cookie of a session that another login has just replaced. What Django
+# answers, the removal of the cookie, would remove the new one.
+
+
+def login_page(request):
+    return redirect("/login/")
+
+
+urlpatterns = [path("private/", login_page), path("events/", include("serversent.urls"))]
+
+STALE = {"Cookie": "sessionid=0123456789abcdef0123456789abcdef"}
+
+
+async def cookies_of(url, **headers):
+    async with open_stream(get_asgi_application(), url, headers={**STALE, **headers}) as stream:
+        return stream.status, stream.headers.get("set-cookie", "")
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_client_with_an_old_cookie_does_not_lose_the_new_one(settings):
+    settings.ROOT_URLCONF = __name__
+    settings.MIDDLEWARE = ["django.contrib.sessions.middleware.SessionMiddleware", f"{__name__}.looks_at_session"]
+    for url in ("/events/?token=x", "/private/"):
+        status, cookie = await cookies_of(url, Accept="text/event-stream")
+        assert status in (302, 403)
+        assert cookie == ""
+    _, cookie = await cookies_of("/private/", Accept="text/html")
+    assert "sessionid=" in cookie, "any other request"
+    client = AsyncClient()
+    client.cookies["sessionid"] = STALE["Cookie"].partition("=")[2]
+    answer = await client.post("/events/renew/", {"token": "x"})
+    assert answer.status_code == 403
+    assert not answer.cookies
+
+
+def looks_at_session(get_response):
+    async def middleware(request):
+        await sync_to_async(request.session.get)("x")
+        return await get_response(request)
+
+    return markcoroutinefunction(middleware)
+
+
+looks_at_session.async_capable = True
+looks_at_session.sync_capable = False

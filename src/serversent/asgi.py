@@ -26,7 +26,14 @@ from .handoff import Handoff, handoff_of
 from .mistakes import check_is_response, explain_missing_tags
 from .printable import printable
 from .request import connection_setup, last_event_id
-from .response import EventStreamResponse, refusal, set_stream_headers, too_many_streams, unavailable
+from .response import (
+    EventStreamResponse,
+    keep_session_cookie,
+    refusal,
+    set_stream_headers,
+    too_many_streams,
+    unavailable,
+)
 from .servers import Message, Send
 from .static_files import is_client_file, static_files_handler
 from .subscribe import ChannelDriver
@@ -91,6 +98,8 @@ class ASGIHandler(DjangoASGIHandler):
     async def run_get_response(self, request: HttpRequest) -> Any:
         response: Any = await super().run_get_response(request)
         _end_streams_of_old_session(request)
+        if request.headers.get("Accept") == "text/event-stream":
+            keep_session_cookie(response)
         if _is_stream(response):
             response._serversent_request = request
         else:

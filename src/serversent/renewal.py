@@ -13,7 +13,7 @@ from django.views.decorators.csrf import csrf_exempt
 from .errors import BrokerUnavailable, StreamRefused
 from .hub import stop_hubs
 from .request import is_wsgi
-from .response import refusal, unavailable
+from .response import KeepsSession, refusal, unavailable
 from .seldom import is_due
 from .signed import renewed_url
 from .subscribe import check_revoked
@@ -21,6 +21,10 @@ from .subscribe import check_revoked
 __all__ = ["renew"]
 
 logger = logging.getLogger("serversent")
+
+
+class _Renewed(KeepsSession, JsonResponse):
+    pass
 
 
 # It changes nothing, and other origins cannot read what it answers; they are refused all the same.
@@ -48,7 +52,7 @@ async def renew(request: HttpRequest) -> HttpResponseBase:
     finally:
         if is_wsgi(request):  # its event loop ends with the request
             await stop_hubs()
-    return JsonResponse({"url": url}, headers={"Cache-Control": "no-store"})
+    return _Renewed({"url": url}, headers={"Cache-Control": "no-store"})
 
 
 # Under LoginRequiredMiddleware too: an anonymous session renews what was signed for it.

@@ -33,8 +33,10 @@ from .threads import ThreadedIterator
 
 __all__ = [
     "EventStreamResponse",
+    "KeepsSession",
     "do_not_come_back",
     "headers_alone",
+    "keep_session_cookie",
     "refusal",
     "set_stream_headers",
     "too_many_streams",
@@ -63,7 +65,30 @@ def set_stream_headers(response: HttpResponseBase) -> None:
     response.headers.setdefault("Content-Encoding", "identity")
 
 
-class EventStreamResponse(StreamingHttpResponse):
+class KeepsSession:
+    """A response that never takes the session's cookie away.
+
+    A client comes back by itself, perhaps with the cookie of a session that was just replaced, by a login or another
+    password. SessionMiddleware would answer that with the removal of the cookie, which is the new session's by then.
+    """
+
+    def delete_cookie(self, key: str, *args: Any, **kwargs: Any) -> None:
+        if key != settings.SESSION_COOKIE_NAME:
+            super().delete_cookie(key, *args, **kwargs)  # type: ignore[misc]
+
+
+def keep_session_cookie(response: HttpResponseBase) -> None:
+    """Do the same to a response of somebody else's, to a client of streams: a redirect to the login, a 401."""
+    cookie = response.cookies.get(settings.SESSION_COOKIE_NAME)
+    if cookie is not None and not cookie.value:
+        del response.cookies[settings.SESSION_COOKIE_NAME]
+
+
+class _Answer(KeepsSession, HttpResponse):
+    pass
+
+
+class EventStreamResponse(KeepsSession, StreamingHttpResponse):
     """A response of type ``text/event-stream`` that sends what ``source`` yields, each value as one event.
 
     ``source``: an async or sync generator or iterator of values: a str is sent as it is, a ``ServerSentEvent`` too,
@@ -389,7 +414,7 @@ def too_many_streams(error: TooManySyncStreams) -> HttpResponse:
 
 def refusal(error: StreamRefused) -> HttpResponse:
     """The answer to a stream that may not be opened now."""
-    response = HttpResponse(f"{error}\n", status=error.status, content_type="text/plain; charset=utf-8")
+    response = _Answer(f"{error}\n", status=error.status, content_type="text/plain; charset=utf-8")
     response.headers["Cache-Control"] = "no-store"
     if error.status in (429, 503):
         # Spread, so that those who were refused at one time do not come back at one time.
@@ -402,4 +427,4 @@ def refusal(error: StreamRefused) -> HttpResponse:
 def do_not_come_back() -> HttpResponse:
     """The answer that ends a conforming client for good."""
     # A cache that kept it would give it to those who have not heard the end.
-    return HttpResponse(status=204, headers={"Cache-Control": "no-store"})
+    return _Answer(status=204, headers={"Cache-Control": "no-store"})
