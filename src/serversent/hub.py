@@ -525,7 +525,7 @@ class Hub:
         the newest of each channel.
         """
         log = self._reads  # what is read of this one is not kept for another
-        found = log.joined(channels, after)
+        found = None if after == "latest" else log.joined(channels, after)
         if found is None:
             frames, upto = await self._read(channels, after)
             found = log.join(channels, after, frames, upto)
@@ -533,6 +533,9 @@ class Hub:
 
     async def _read(self, channels: frozenset[str], after: int | Beginning) -> tuple[Frames, int]:
         upto = self._cursor.offset
+        if after == "latest":  # the log's own, which this hub may be behind
+            head = await self.head()
+            upto = head.offset if head.epoch == self._cursor.epoch else upto
         if isinstance(after, str):
             return await self._reads.first(channels, after, upto)
         return self.held(channels, after) or _first_of(*await self._reads.page(channels, after, upto))

@@ -140,7 +140,7 @@ def test_from_the_latest(server, channel):
 def test_without_any_event_the_latest_has_a_cursor(server, channel):
     with listen(server, channel, latest=1) as stream:
         assert stream.next().event == "ready"
-        stream.wait_comment("hb ")
+        stream.wait_for_bytes(b"\n: hb ")
 
 
 def test_several_channels_in_one_stream(server, elsewhere, channel):

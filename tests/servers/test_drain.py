@@ -34,7 +34,7 @@ def check_ended(streams, *, retry=True):
         body = bodies[path]
         assert stream.ended, f"{path} was cut: {body[-100:]!r}"
         if retry and path in ("async", "sync", "silent"):
-            assert 3000 <= int(re.search(rb"retry: (\d+)\n\Z", body)[1]) <= 8000
+            assert 3000 <= int(re.search(rb"event: retry\nretry: (\d+)\n\n\Z", body)[1]) <= 8000
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])

@@ -109,7 +109,7 @@ def test_a_logout_ends_the_streams_of_its_session(here, elsewhere, database, use
 def test_a_password_ends_them_all(here, elsewhere, database, user):
     cookie, other_session = log_in(here, user), log_in(here, user)
     streams = [*open_all(elsewhere, cookie), *open_all(elsewhere, other_session)]
-    before = signed_url(here, cookie, "news")
+    before, others = signed_url(here, cookie, "news"), signed_url(here, other_session, "news")
     began = time.monotonic()
     changed = call(here, "/password/", cookie)
     # The streams of channels that asked nobody for their user are public: they stay.
@@ -118,8 +118,10 @@ def test_a_password_ends_them_all(here, elsewhere, database, user):
     for stream in public:
         assert is_open(stream)
         stream.close()
-    cookie = {"Cookie": changed.cookies[0].split(";")[0]}
-    assert status(elsewhere, before, cookie) == 403
+    old_cookie, cookie = cookie, {"Cookie": changed.cookies[0].split(";")[0]}
+    assert status(elsewhere, before, cookie) == 200, "the session goes on, under another key"
+    for url, gone in [(before, old_cookie), (others, other_session), (others, cookie)]:
+        assert status(elsewhere, url, gone) == 403
     assert status(elsewhere, signed_url(here, cookie, "news"), cookie) == 200
     assert status(elsewhere, "/private/", cookie) == 200
 

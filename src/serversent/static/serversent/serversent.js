@@ -416,7 +416,7 @@ class Connection {
         this.#state = "idle";
         return this.sink.over(outcome);
       }
-      if (this.#answered && Date.now() - began >= GOOD_MILLISECONDS) failures = 0;
+      if (outcome.isFine || (this.#answered && Date.now() - began >= GOOD_MILLISECONDS)) failures = 0;
       if (!outcome.isFine) this.#say("retrying", outcome.why);
       if (!outcome.soon && run === this.#run) {
         const least = outcome.after ?? 0;
