@@ -146,7 +146,7 @@ def _revoke(control: str, user: Any, session: Any, channel: str | None, *, is_ov
 
 def _user_key(user: Any) -> str:
     """Return the primary key of a user. Raises ``TypeError`` for a name where a key is meant."""
-    if not hasattr(user, "is_authenticated") and apps.is_installed("django.contrib.auth"):
+    if user != "" and not hasattr(user, "is_authenticated") and apps.is_installed("django.contrib.auth"):
         try:
             get_user_model()._meta.pk.to_python(user)
         except ValidationError:
