@@ -22,7 +22,7 @@ logger = logging.getLogger("serversent")
 
 LIMIT_SECONDS = 1.0
 
-# So long after the last step of a generator the thread ends: what waits has none.
+# The thread ends so long after the last step of a generator: a stream that waits has no thread.
 QUIET_SECONDS = 2.0
 
 # A loop that has stood still is watched for so long, whatever its generators do.

@@ -1,4 +1,4 @@
-"""Errors of a view or of an initial state after the headers: what the log says, and what the client is told."""
+"""Errors of a view or of an initial state after the headers: their place in the log, and the last frames."""
 
 import asyncio
 import logging
@@ -44,7 +44,7 @@ def log_failure(name: str, error: BaseException) -> None:
 
 
 def last_frames(name: str, error: BaseException, *, control_events: bool = True) -> bytes:
-    """Return what the client of a stream that failed is sent last.
+    """Return the last frames for the client of a stream that failed.
 
     After a refusal (``Http404``, ``PermissionDenied``) an ``end``, so that it does not come back; for clients that take
     no events of ours, its id alone. After any other error a ``retry`` that grows for as long as the view fails.

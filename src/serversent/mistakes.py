@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 def for_sync_code(instead: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Decorate a function that asks the database, so that its error in async code says what to write ``instead``."""
+    """Decorate a function that asks the database: its error in async code names the call to write ``instead``."""
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
         @functools.wraps(function)

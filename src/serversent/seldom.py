@@ -1,4 +1,4 @@
-"""What may happen a thousand times a second is logged once a minute."""
+"""Messages that somebody could cause a thousand times a second are logged once a minute."""
 
 import time
 

@@ -1,6 +1,6 @@
 /**
- * In development, what an author of a page would otherwise have to guess: each mistake is told in the console, once,
- * with the code that is right. The unminified client loads this file; pages in production do not.
+ * In development, the console explains each mistake in a page, once, with the code that is right. The unminified client
+ * loads this file; pages in production do not.
  */
 
 /**
