@@ -335,6 +335,21 @@ def test_the_keyboard(page, server, name):
     assert page.locator("notification-bell [data-button]").get_attribute("aria-expanded") == "false"
 
 
+def test_without_the_style_sheet_the_bell_is_one_thing(page, chromium, server, name):
+    page.route("**/notifications.css", lambda route: route.abort())
+    open_bell(page, server, name)
+    expect(page.locator("notification-bell [data-link]")).to_be_hidden()
+    expect(page.locator("notification-bell [data-panel]")).to_be_hidden()
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.route("**/notifications.css", lambda route: route.abort())
+    page.goto(url_of(server, name))
+    page.goto(server.url + "/bell/")
+    expect(page.locator("notification-bell [data-link]")).to_be_visible()
+    expect(page.locator("notification-bell [data-button]")).to_be_hidden()
+    context.close()
+
+
 def test_without_javascript(chromium, server, name):
     context = chromium.new_context(java_script_enabled=False)
     page = context.new_page()
