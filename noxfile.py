@@ -28,6 +28,7 @@ SERVERS = [
 QUICK = [
     *["--ignore=tests/browser", "--ignore=tests/faults", "--ignore=tests/test_scripts.py"],
     "--ignore=tests/test_client_files.py",
+    "--ignore=tests/servers/test_ai_clients.py",
     "--ignore=tests/servers/test_restart.py",
     "--ignore=tests/servers/test_unread.py",
     "--ignore=tests/servers/test_drain.py",
