@@ -1,4 +1,4 @@
-"""Common mistakes: the error says what to write instead."""
+"""Common mistakes: the error names the code to write instead."""
 
 import logging
 import re

@@ -216,13 +216,13 @@ def _take_stream(request: HttpRequest, response: Any) -> _Stream | HttpResponse 
     return _Stream(driver, driver, opening, retries=True, ends=_ends(request, driver))
 
 
-def _ends(request: HttpRequest, channels: ChannelDriver | None = None) -> Ends:
-    """Return when the body of a stream of ours ends properly.
+def _ends(request: HttpRequest, channels: ChannelDriver | None = None, *, usually: Ends = "always") -> Ends:
+    """Return when the body of a stream ends properly.
 
     To some clients that means that it is complete: Datastar does not come back, and others take what there is for all.
     """
     is_datastar = request.headers.get("Datastar-Request") is not None
-    return "if complete" if is_datastar or not (channels is None or channels.control_events) else "always"
+    return "if complete" if is_datastar or not (channels is None or channels.control_events) else usually
 
 
 def _take_wrapped_stream(request: HttpRequest, response: Any, ours: EventStreamResponse) -> _Stream | None:
@@ -285,8 +285,8 @@ def _take_plain_stream(request: HttpRequest, response: Any) -> _Stream | None:
         prepare=prepare,
         closers=closers,
     )
-    ends: Ends = "if complete" if _ends(request) == "if complete" else "unless failed"  # which is as in plain Django
-    return _Stream(driver, None, b"", retries=False, ends=ends)
+    # One that fails is cut, as under plain Django.
+    return _Stream(driver, None, b"", retries=False, ends=_ends(request, usually="unless failed"))
 
 
 _ITERATED_BY_DJANGO = (StreamingHttpResponse.__aiter__, EventStreamResponse.__aiter__)

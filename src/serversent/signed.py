@@ -71,7 +71,7 @@ def sse_url(
     at = _log_at(request)
     if isinstance(cursor, Cursor) and cursor.is_of(at):  # taken before the view looked up who may
         at = min(at, cursor, key=lambda each: each.offset)
-    if cursor is None and start != "oldest":  # of "latest", what was before is not granted
+    if cursor is None and start != "oldest":  # "latest" grants no older events
         cursor = page_cursor(request, using)
     user, sessions = ("", []) if public else _listener(request)
     now = int(time.time())
@@ -109,7 +109,7 @@ def renewed_url(request: HttpRequest, token: str) -> tuple[str, Signed]:
 
 
 def read_signed(request: HttpRequest) -> Signed:
-    """Return what the request's URL grants. Raises ``StreamRefused`` for one that grants it nothing."""
+    """Return the grant of the request's URL. Raises ``StreamRefused`` unless it is for this request still."""
     found = _loaded(request.GET.get("token", ""))
     if found["expires"] <= time.time():
         raise StreamRefused(403, "This address has expired. Reload the page that it is from.")

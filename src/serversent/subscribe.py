@@ -108,7 +108,7 @@ class ChannelDriver:
         self._last_event_id = last_event_id
         self._begins_at = begins_at  # a cursor, for who has none
         self._epoch = ""
-        # While it is not live: the last offset that was handed to ``write``, or what comes first.
+        # While it is not live: the last offset that was handed to ``write``, or where it begins.
         self._position: int | Beginning = 0
         self._greeting = ""  # "ready" or "reset", until it was sent
         self._tells_cursor = False  # once it has caught up: to who has resumed nothing else may say so for long

@@ -62,7 +62,7 @@ class Subscription:
 
 
 def check_start(start: object) -> None:
-    """Raise ``InvalidSubscription`` for what is no beginning of a stream."""
+    """Raise ``InvalidSubscription`` unless ``start`` is one of the three."""
     if start not in STARTS:
         raise InvalidSubscription("start", f'must be "now", "latest" or "oldest", not {start!r}')
 

@@ -41,6 +41,13 @@ def put(page, server):
     return put
 
 
+def load(page, server, element, *, script="serversent.js", headers=None):
+    """Load a page that has an element as it arrives, and the client after it."""
+    body = f"<!doctype html>{element}<script type=module src='/static/serversent/{script}'></script>"
+    page.route("**/loaded/", lambda route: route.fulfill(content_type="text/html", headers=headers, body=body))
+    page.goto(f"{server.url}/loaded/")
+
+
 def wait_said(said, words):
     """Wait until the console has these words, once."""
     pattern = re.compile(re.escape(words))
@@ -67,12 +74,7 @@ def test_an_element_that_shows_nothing(put, said, attributes, words):
 
 
 def test_an_element_of_the_page_as_it_was_loaded(page, server, said):
-    page.route("**/loaded/", lambda route: route.fulfill(
-        content_type="text/html",
-        body='<!doctype html><link rel=icon href="data:,"><event-stream src="/mine/" mode=top></event-stream>'
-        '<script type=module src="/static/serversent/serversent.js"></script>',
-    ))  # fmt: skip
-    page.goto(f"{server.url}/loaded/")
+    load(page, server, '<event-stream src="/mine/" mode=top></event-stream>')
     wait_said(said, 'mode="top" is none of')
 
 
@@ -122,13 +124,8 @@ def test_another_origin(page, server, said, name):
 
 
 def test_a_policy_that_forbids_the_connection(page, server, said):
-    page.route("**/strict/", lambda route: route.fulfill(
-        content_type="text/html",
-        headers={"Content-Security-Policy": "default-src 'none'; script-src 'self'"},
-        body='<!doctype html><event-stream src="/mine/" autostart></event-stream>'
-        '<script type=module src="/static/serversent/serversent.js"></script>',
-    ))  # fmt: skip
-    page.goto(f"{server.url}/strict/")
+    policy = {"Content-Security-Policy": "default-src 'none'; script-src 'self'"}
+    load(page, server, '<event-stream src="/mine/" autostart></event-stream>', headers=policy)
     wait_said(said, "it needs connect-src 'self'")
 
 
@@ -141,12 +138,7 @@ def test_an_error_of_the_view_is_shown(page, server, said):
 def test_in_production_none_of_this_is_loaded(page, server, said):
     loaded = []
     page.on("request", lambda request: loaded.append(request.url))
-    page.route("**/loaded/", lambda route: route.fulfill(
-        content_type="text/html",
-        body='<!doctype html><link rel=icon href="data:,"><event-stream src="/nowhere/" mode=top autostart>'
-        '</event-stream><script type=module src="/static/serversent/serversent.min.js"></script>',
-    ))  # fmt: skip
-    page.goto(f"{server.url}/loaded/")
+    load(page, server, '<event-stream src="/nowhere/" mode=top autostart></event-stream>', script="serversent.min.js")
     wait_for(lambda: said.has(re.compile("answered 404")), "the client's own line")
     assert not any("hints" in url for url in loaded)
     assert not any("mode=" in text for text in said)

@@ -44,7 +44,7 @@ def fetch(page, path, **options):
 
 
 def listen_signed(page, server, user, name, it="it", **options):
-    """Log in, and listen to what is signed for a moment only."""
+    """Log in, and listen to a URL that is valid for a moment only."""
     open_client(page, server.url)
     fetch(page, f"/login/?user={user}")
     open_client(page, server.url)

@@ -46,7 +46,7 @@ def build_wheel(folder: Path) -> None:
 
 
 class Typist:
-    """Sits at a shell in an empty folder. ``lines`` is what was typed so far."""
+    """Sits at a shell in an empty folder. ``lines``: all lines typed so far."""
 
     def __init__(self, folder: Path, wheels: Path) -> None:
         self.folder = folder
@@ -76,7 +76,7 @@ class Typist:
             file.write_text(file.read_text() + text)
 
     def run(self, commands: str) -> str:
-        """Run commands in one shell, which stops at the first that fails; return what they print."""
+        """Run commands in one shell, which stops at the first that fails; return their output."""
         script = f"set -e\n[ ! -d .venv ] || . .venv/bin/activate\n{commands}"
         done = subprocess.run(
             ["bash", "-c", script], cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
