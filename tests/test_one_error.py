@@ -456,7 +456,7 @@ async def test_an_initial_state_that_is_cut_off_is_closed_at_once_in_its_own_tas
             await asyncio.sleep(0.01)
     gc.collect()
     assert closed == [True]
-    assert not [record for record in caplog.records if record.name == "serversent"]
+    assert [record.getMessage() for record in caplog.records if record.name == "serversent"] == []
     await stop_hubs()
 
 
