@@ -33,15 +33,15 @@ QUICK = [
     "--ignore=tests/servers/test_unread.py",
     "--ignore=tests/servers/test_drain.py",
     "--ignore=tests/servers/test_postgresql.py",
-    "--ignore=tests/contract/test_statements.py",
-    "--ignore=tests/test_limits.py",
+    "--ignore=tests/brokers/test_statements.py",
+    "--ignore=tests/serving/test_registry.py",
 ]
-NO_SERVERS = ["--ignore=tests/servers", "--ignore=tests/test_limits.py"]
+NO_SERVERS = ["--ignore=tests/servers", "--ignore=tests/serving/test_registry.py"]
 # The pairs in the middle leave out the slow tests of brokers, which run on the oldest and on the newest pair.
 MIDDLE = [
     *NO_SERVERS,
     "--ignore=tests/property",
-    "--ignore=tests/contract",
+    "--ignore=tests/brokers",
     "--ignore=tests/test_suites.py",
     "-k",
     "not (mariadb or crowd)",
@@ -50,10 +50,10 @@ TWO_SERVERS = ["-k", "not (mariadb or crowd or hypercorn or granian or gunicorn 
 FILES = [
     *NO_SERVERS,
     "--ignore=tests/property",
-    "--ignore=tests/contract",
+    "--ignore=tests/brokers",
     "--ignore=tests/test_suites.py",
-    "--ignore=tests/test_surroundings.py",
-    "--ignore=tests/test_sessions_end.py",
+    "--ignore=tests/views/test_surroundings.py",
+    "--ignore=tests/access/test_sessions.py",
     "--ignore=tests/test_tenants.py",
     "-k",
     "not (mariadb or crowd or postgresql)",
@@ -121,7 +121,7 @@ def servers(session: nox.Session, versions: tuple[str, ...]) -> None:
     session.install(*versions)
     # Streams as such do not depend on Granian's version, and its older ones have tasks that asyncio cannot count.
     which = ["-k", "shortcuts or test_servers or not (granian or gunicorn)"]
-    tests = ["tests/test_servers.py", "tests/servers/test_shortcuts.py", "tests/servers/test_streams.py"]
+    tests = ["tests/servers/test_adapters.py", "tests/servers/test_shortcuts.py", "tests/servers/test_streams.py"]
     run_tests(session, "-q", *which, *tests)
 
 

@@ -95,7 +95,7 @@ def snapshot() -> dict[str, float]:
     from django.db import connection
 
     from serversent import send_event, send_events
-    from serversent.brokers.session import own_connection, sql
+    from serversent.brokers.database.session import own_connection, sql
 
     def send_milliseconds() -> float:
         times = []

@@ -57,7 +57,7 @@ django.setup()
 from serversent import asend_event, channel_stream, cursor, event_stream  # noqa: E402
 from serversent.asgi import get_asgi_application  # noqa: E402
 from serversent.brokers.database import DatabaseBroker  # noqa: E402
-from serversent.hub import hub  # noqa: E402
+from serversent.channels.hub import hub  # noqa: E402
 
 queues: set[asyncio.Queue[str]] = set()
 tasks: set[asyncio.Task[None]] = set()

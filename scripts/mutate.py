@@ -1,7 +1,7 @@
 """``make mutate``: change one thing in the source at a time, and see whether a test fails. What survives is listed.
 
 A sample: mutants are chosen at random from all of ``src/serversent`` but demos, migrations and templates, each is tried
-in a copy of the project, with the tests that name its module first. ``--seed`` and ``--count`` make it repeatable;
+in a copy of the project, with the tests of its module first. ``--seed`` and ``--count`` make it repeatable;
 ``--module hub`` looks at one module.
 """
 
@@ -35,32 +35,18 @@ COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.NotIn: ast.In,
 }
 
-# The tests of each part, the quickest first. Every mutant that these let live is a survivor.
-TESTS = {
-    "brokers": ["tests/contract", "tests/test_hub.py", "tests/property/test_channels.py"],
-    "notifications": ["tests/notifications"],
-    "event": ["tests/wire", "tests/property/test_wire.py"],
-    "signed": ["tests/test_signed.py"],
-    "identity": ["tests/test_signed.py", "tests/test_revocations.py", "tests/test_sessions_end.py"],
-    "sessions": ["tests/test_sessions_end.py"],
-    "servers": ["tests/test_servers.py", "tests/servers/test_unread.py"],
-    "connection": ["tests/test_limits.py", "tests/servers/test_applications.py", "tests/servers/test_unread.py"],
-    "testing": ["tests/test_testing.py", "tests/test_suites.py"],
+# Tests beside those of the module's own room. A mutant that all of them let live is a survivor.
+MORE_TESTS = {
+    "wire": ["tests/property/test_wire.py"],
+    "brokers": ["tests/channels/test_hub.py", "tests/property/test_channels.py"],
+    "channels": ["tests/access/test_revocations.py", "tests/property/test_channels.py"],
+    "concurrency": ["tests/views", "tests/serving"],
+    "servers": ["tests/servers/test_adapters.py", "tests/servers/test_unread.py"],
+    "serving": ["tests/views", "tests/servers/test_applications.py", "tests/servers/test_unread.py"],
+    "views": ["tests/serving", "tests/access"],
+    "testing": ["tests/test_suites.py"],
 }
-OTHERS = [
-    "tests/test_handoff.py",
-    "tests/test_views.py",
-    "tests/test_hub.py",
-    "tests/test_hub_races.py",
-    "tests/test_one_error.py",
-    "tests/test_revocations.py",
-    "tests/test_surroundings.py",
-    "tests/test_limits.py",
-    "tests/test_elements.py",
-    "tests/test_commands.py",
-    "tests/test_checks.py",
-    "tests/test_conf.py",
-]
+ROOT_TESTS = ["tests/test_checks.py", "tests/test_conf.py", "tests/test_commands.py", "tests/views"]
 
 
 class Mutant(ast.NodeTransformer):
@@ -142,13 +128,15 @@ def count(path: Path) -> int:
 
 
 def tests_of(path: Path) -> list[str]:
-    names = TESTS.get(path.parts[0] if len(path.parts) > 1 else path.stem, OTHERS)
-    mentioned = [
-        str(found.relative_to(ROOT))
-        for found in sorted((ROOT / "tests").glob("test_*.py"))
-        if f"serversent.{path.stem} " in found.read_text()
-    ]
-    return list(dict.fromkeys([*mentioned, *names]))
+    """Return the tests of a module: the module's own, its room's, and those that ``MORE_TESTS`` adds."""
+    room = path.parts[0] if len(path.parts) > 1 else path.stem
+    own = sorted((ROOT / "tests").rglob(f"test_{path.stem}.py"))
+    folder = ROOT / "tests" / room
+    # The folder of the servers' adapters has the tests of whole servers, which take minutes.
+    of_room = [folder] if folder.is_dir() and room != "servers" else []
+    found = [str(each.relative_to(ROOT)) for each in [*own, *of_room]]
+    more = MORE_TESTS.get(room, ROOT_TESTS if len(path.parts) == 1 else [])
+    return list(dict.fromkeys([*found, *more]))
 
 
 def survives(copy: Path, path: Path, source: str) -> bool:

@@ -3,9 +3,9 @@
 import asyncio
 
 from serversent import Subscription
+from serversent.channels.hub import stop_hubs
 from serversent.event import EventParser
-from serversent.hub import stop_hubs
-from serversent.subscribe import ChannelDriver
+from serversent.serving.channel_stream import ChannelDriver
 
 from .waiting import DEADLINE_SECONDS
 

@@ -10,7 +10,7 @@ from django.urls import path
 
 import serversent
 from serversent.conf import SETTINGS
-from serversent.response import EventStreamResponse
+from serversent.views.response import EventStreamResponse
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])

@@ -7,38 +7,38 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .access.end_streams import aend_streams as aend_streams
+    from .access.end_streams import end_streams as end_streams
+    from .channels.publish import asend_event as asend_event
+    from .channels.publish import asend_events as asend_events
+    from .channels.publish import close_channel as close_channel
+    from .channels.publish import cursor as cursor
+    from .channels.publish import send_event as send_event
+    from .channels.publish import send_events as send_events
+    from .channels.subscription import Subscription as Subscription
     from .event import ServerSentEvent as ServerSentEvent
-    from .publish import aend_streams as aend_streams
-    from .publish import asend_event as asend_event
-    from .publish import asend_events as asend_events
-    from .publish import close_channel as close_channel
-    from .publish import cursor as cursor
-    from .publish import end_streams as end_streams
-    from .publish import send_event as send_event
-    from .publish import send_events as send_events
-    from .response import EventStreamResponse as EventStreamResponse
-    from .signed import sse_url as sse_url
-    from .subscription import Subscription as Subscription
-    from .views import channel_stream as channel_stream
-    from .views import event_stream as event_stream
+    from .views.decorators import channel_stream as channel_stream
+    from .views.decorators import event_stream as event_stream
+    from .views.response import EventStreamResponse as EventStreamResponse
+    from .views.signed_urls import sse_url as sse_url
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "EventStreamResponse": "response",
-    "ServerSentEvent": "event",
-    "Subscription": "subscription",
-    "aend_streams": "publish",
-    "asend_event": "publish",
-    "asend_events": "publish",
-    "channel_stream": "views",
-    "close_channel": "publish",
-    "cursor": "publish",
-    "end_streams": "publish",
-    "event_stream": "views",
-    "send_event": "publish",
-    "send_events": "publish",
-    "sse_url": "signed",
+    "EventStreamResponse": "views.response",
+    "ServerSentEvent": "wire.event",
+    "Subscription": "channels.subscription",
+    "aend_streams": "access.end_streams",
+    "asend_event": "channels.publish",
+    "asend_events": "channels.publish",
+    "channel_stream": "views.decorators",
+    "close_channel": "channels.publish",
+    "cursor": "channels.publish",
+    "end_streams": "access.end_streams",
+    "event_stream": "views.decorators",
+    "send_event": "channels.publish",
+    "send_events": "channels.publish",
+    "sse_url": "views.signed_urls",
 }
 
 __all__ = [

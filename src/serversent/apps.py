@@ -7,9 +7,9 @@ from django.core.checks import Tags, register
 from django.db import connections, router
 from django.db.models.signals import post_migrate
 
-from . import live_servers, signals
+from .access import auth_signals
 from .brokers import memory
-from .brokers.procedures import install_missing
+from .brokers.database.procedures import install_missing
 from .checks import (
     TAG,
     check_asgi_application,
@@ -19,6 +19,8 @@ from .checks import (
     check_settings,
     check_urls,
 )
+from .concurrency import live_servers
+from .views import page_cursor
 
 __all__ = ["ServerSentConfig"]
 
@@ -29,7 +31,8 @@ class ServerSentConfig(AppConfig):
     verbose_name = "Server-sent events"
 
     def ready(self) -> None:
-        signals.connect()
+        auth_signals.connect()
+        page_cursor.connect()
         live_servers.connect()
         post_migrate.connect(_migrated, sender=self)
         register(check_settings, TAG)

@@ -16,28 +16,23 @@ from django.core.handlers.asgi import ASGIHandler as DjangoASGIHandler
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
-from .byhand import in_context
-from .connection import Ends, opening_frame
-from .driver import HEARTBEAT_FRAME, Driver, StreamDriver
-from .elements import explain_missing_script
+from .concurrency.sync_iterator import ThreadedIterator
+from .concurrency.tasks import in_context
 from .errors import BrokerUnavailable, StreamRefused, TooManySyncStreams
-from .failures import Outcome
-from .handoff import Handoff, handoff_of
-from .mistakes import check_is_response, explain_missing_tags
-from .printable import printable
-from .request import connection_setup, last_event_id
-from .response import (
-    EventStreamResponse,
-    keep_session_cookie,
-    refusal,
-    set_stream_headers,
-    too_many_streams,
-    unavailable,
-)
-from .servers import Message, Send
-from .static_files import is_client_file, static_files_handler
-from .subscribe import ChannelDriver
-from .threads import ThreadedIterator
+from .logs import printable
+from .servers.adapters import Message, Send
+from .serving.channel_stream import ChannelDriver
+from .serving.connection import Ends
+from .serving.failures import Outcome
+from .serving.generator_stream import StreamDriver
+from .serving.source import HEARTBEAT_FRAME, Driver, opening_frame
+from .views.elements import explain_missing_script
+from .views.handoff import Handoff, handoff_of
+from .views.mistakes import check_is_response, explain_missing_tags
+from .views.refusals import keep_session_cookie, refusal, set_stream_headers, too_many_streams, unavailable
+from .views.request import connection_setup, last_event_id
+from .views.response import EventStreamResponse
+from .views.static_files import is_client_file, static_files_handler
 
 __all__ = ["ASGIHandler", "get_asgi_application"]
 

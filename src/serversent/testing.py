@@ -20,15 +20,15 @@ from django.test.client import ClientMixin
 from .asgi import ASGIHandler
 from .brokers import OutgoingEvent, broker, memory
 from .brokers.base import override_broker
+from .brokers.channel_names import CONTROL
 from .brokers.database import DatabaseBroker
 from .brokers.transactions import open_transaction
-from .channels import CONTROL
+from .channels.hub import stop_hubs
+from .concurrency.threads import stand_in, wait_closed
 from .conf import broker_settings
-from .cursors import Cursor
 from .errors import BrokerUnavailable
 from .event import EventParser, ReceivedEvent
-from .hub import stop_hubs
-from .threads import stand_in, wait_closed
+from .wire.cursor import Cursor
 
 __all__ = ["Stream", "captured_events", "open_stream"]
 

@@ -2,8 +2,8 @@
 
 from django.urls import path
 
-from .renewal import renew
-from .views import signed_stream
+from .views.renewal import renew
+from .views.signed_stream import signed_stream
 
 __all__ = ["app_name", "urlpatterns"]
 

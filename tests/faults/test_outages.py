@@ -11,7 +11,7 @@ import urllib.parse
 
 import pytest
 
-from serversent.cursors import Cursor
+from serversent.wire.cursor import Cursor
 from tests import processes
 from tests.conftest import migrate
 from tests.processes import serve

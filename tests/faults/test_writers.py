@@ -14,7 +14,7 @@ import urllib.parse
 
 import pytest
 
-from serversent.cursors import Cursor
+from serversent.wire.cursor import Cursor
 from tests.processes import ROOT, serve
 from tests.waiting import wait_for
 

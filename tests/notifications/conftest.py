@@ -8,7 +8,8 @@ from django.contrib.auth import get_user_model
 from django.db import connections
 from django.test import override_settings
 
-from serversent.brokers import log, new_broker
+from serversent.brokers import new_broker
+from serversent.brokers.database import log
 from tests.conftest import DATABASES
 
 NAMES = ("ada", "grace", "hedy")

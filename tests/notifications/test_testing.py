@@ -5,7 +5,7 @@ import json
 from django.contrib.auth import get_user_model
 from django.test import TestCase, override_settings
 
-from serversent.identity import page_user
+from serversent.access.identity import page_user
 from serversent.notifications import send_notification
 from serversent.notifications.models import Notification
 from serversent.testing import captured_events, open_stream

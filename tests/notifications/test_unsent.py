@@ -8,7 +8,8 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db import connections, transaction
 
-from serversent.brokers import database, new_broker
+from serversent.brokers import new_broker
+from serversent.brokers.database import broker as database_broker
 from serversent.notifications import send_notification, unsent
 from serversent.notifications.events import channel_of
 from serversent.notifications.models import Notification
@@ -111,7 +112,7 @@ def test_sent_between_the_cursor_and_the_question(ada, users, stream, monkeypatc
 def test_committed_and_not_numbered_yet(ada, stream, monkeypatch):
     """A process that was killed after its commit leaves the event in the outbox, where the next one finds it."""
     send_notification(ada, "before")
-    monkeypatch.setattr(database, "can_number", lambda connection: False)
+    monkeypatch.setattr(database_broker, "can_number", lambda connection: False)
     send_notification(ada, "killed")
     Notification.objects.filter(text="before").mark_all_as_read()
     monkeypatch.undo()

@@ -16,7 +16,7 @@ from django.templatetags.static import static
 from django.views.decorators.csrf import csrf_exempt
 
 from serversent import channel_stream, event_stream, send_event
-from serversent.open_connections import open_connections
+from serversent.serving.registry import open_connections
 
 ROOT = Path(__file__).resolve().parents[2]
 

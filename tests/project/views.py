@@ -30,7 +30,7 @@ from serversent import (
     sse_url,
 )
 from serversent.models import Event
-from serversent.open_connections import open_connections
+from serversent.serving.registry import open_connections
 
 from . import middleware_for_reload  # noqa: F401
 

@@ -16,11 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from serversent.brokers import OutgoingEvent, memory
-from serversent.cursors import Cursor
+from serversent.channels.hub import hub, stop_hubs
+from serversent.channels.subscription import Subscription
 from serversent.event import EventParser
-from serversent.hub import hub, stop_hubs
-from serversent.subscribe import ChannelDriver
-from serversent.subscription import Subscription
+from serversent.serving.channel_stream import ChannelDriver
+from serversent.wire.cursor import Cursor
 from tests.conftest import BROKERS
 
 CHANNELS = ["a", "b", "c"]
@@ -146,11 +146,11 @@ class Client:
             assert not self.sending, "two sends at once"
             for event in self.parser.feed(frame):
                 self.see(event)
-        return None if self.blocked is None else self.wait()
+        return None if self.blocked is None else self.wait(self.blocked)
 
-    async def wait(self):
+    async def wait(self, blocked):
         self.sending = True
-        await self.blocked.wait()
+        await blocked.wait()
         self.sending = False
 
     def see(self, event):

@@ -13,13 +13,13 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from serversent import sse_url
-from serversent.cursors import MAX_OFFSET, Cursor
+from serversent.access.identity import Identity
+from serversent.access.revocations import Revocation, Revocations, parse_revocation
 from serversent.errors import EventTooLarge, StreamRefused
 from serversent.event import EventParser
-from serversent.identity import Identity
-from serversent.request import last_event_id
-from serversent.revocations import Revocation, Revocations, parse_revocation
-from serversent.signed import SALT, read_signed
+from serversent.views.request import last_event_id
+from serversent.views.signed_urls import SALT, read_signed
+from serversent.wire.cursor import MAX_OFFSET, Cursor
 
 # About a minute for all of these in CI's main run.
 fuzzed = settings(max_examples=int(os.environ.get("TEST_FUZZ_EXAMPLES", 4000)))

@@ -9,8 +9,8 @@ import urllib.parse
 
 import pytest
 
-from serversent.cursors import Cursor
 from serversent.event import EventParser
+from serversent.wire.cursor import Cursor
 from tests.processes import ROOT, serve
 from tests.waiting import wait_for
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from serversent.cursors import Cursor
+from serversent.wire.cursor import Cursor
 from tests.processes import serve
 
 

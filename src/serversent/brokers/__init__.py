@@ -1,4 +1,13 @@
-"""Brokers: where sent events live. ``broker(alias)`` is the one that the settings name."""
+"""Where do sent events live?
+
+Every broker keeps the contract of ``Broker``: one log with one order, read by offset.
+
+- ``base``: the contract, and how the settings name brokers
+- ``channel_names``: which names a channel may have
+- ``transactions``: which transaction an event belongs to
+- ``memory``: the broker of one process
+- ``database``: the broker in the project's own database
+"""
 
 from .base import Broker, Events, LoggedEvent, OutgoingEvent, broker, new_broker
 

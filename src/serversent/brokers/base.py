@@ -12,8 +12,8 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from ..conf import broker_settings
-from ..cursors import Cursor
 from ..errors import UnknownBroker
+from ..wire.cursor import Cursor
 
 __all__ = ["Broker", "Events", "LoggedEvent", "OutgoingEvent", "broker", "new_broker", "override_broker"]
 

@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from ..channels import REVOKED, REVOKED_SECONDS
-from ..cursors import Cursor
 from ..errors import CursorExpired
+from ..wire.cursor import Cursor
 from .base import PAGE_BYTES, Broker, Events, LoggedEvent, OutgoingEvent
+from .channel_names import REVOKED, REVOKED_SECONDS
 from .transactions import after_commit, awaited_transaction
 
 __all__ = ["MemoryBroker", "begin_at", "clear"]

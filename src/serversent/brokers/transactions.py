@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from ..channels import CONTROL
 from .base import OutgoingEvent
+from .channel_names import CONTROL
 
 __all__ = ["after_commit", "awaited_transaction", "in_transaction", "open_transaction"]
 

@@ -13,7 +13,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST
 
 from serversent import Subscription, channel_stream, end_streams, event_stream
-from serversent.open_connections import open_connections
+from serversent.serving.registry import open_connections
 
 from .board import MAX_CHARACTERS, put_up
 from .shell import shell_command

@@ -2,7 +2,7 @@
 
 from django.db import migrations, models, router
 
-from serversent.brokers.procedures import install, uninstall
+from serversent.brokers.database.procedures import install, uninstall
 
 
 def forwards(apps, schema_editor):

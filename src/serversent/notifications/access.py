@@ -5,8 +5,8 @@ from typing import Any
 from django.http import HttpRequest
 from django.utils.module_loading import import_string
 
+from serversent.access.identity import is_for_another, page_user, user_id, user_of
 from serversent.conf import setting
-from serversent.identity import is_for_another, page_user, user_id, user_of
 
 __all__ = ["adopt", "has_token", "name_in_url", "notified_user"]
 

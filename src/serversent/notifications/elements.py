@@ -15,7 +15,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from serversent.elements import nonce_of, script_element
+from serversent.views.elements import nonce_of, script_element
 
 from .access import name_in_url, notified_user
 from .models import notification_model

@@ -5,7 +5,7 @@ import json
 from collections.abc import Collection
 from typing import Any
 
-from serversent.channels import check_channel
+from serversent.brokers.channel_names import check_channel
 from serversent.errors import InvalidChannel
 
 __all__ = ["MAX_IDS", "NOTIFICATION", "STATE", "change", "channel_of", "key_of"]

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable
 from django.db import connections, router
 from django.utils import timezone
 
+from serversent.concurrency.threads import stand_in
 from serversent.event import EventParser
-from serversent.threads import stand_in
 
 from .events import NOTIFICATION, key_of
 from .models import notification_model

@@ -8,7 +8,7 @@ from django.db import models, router, transaction
 
 from serversent.brokers import broker
 from serversent.brokers.database import DatabaseBroker
-from serversent.publish import send_events
+from serversent.channels.publish import send_events
 
 __all__ = ["alias_of", "has_the_log", "published"]
 

@@ -10,7 +10,7 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.db import models, router
 
-from serversent.mistakes import for_sync_code
+from serversent.concurrency.sync_code import for_sync_code
 
 from .changes import unread_counts
 from .events import NOTIFICATION, STATE, channel_of

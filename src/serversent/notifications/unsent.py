@@ -12,10 +12,10 @@ from django.db import models, router
 from django.db.models import Case, Count, Value, When
 
 from serversent.brokers import broker
-from serversent.cursors import Cursor
 from serversent.event import ServerSentEvent
-from serversent.initial import StateAt
 from serversent.models import Event, OutboxEvent
+from serversent.serving.initial_state import StateAt
+from serversent.wire.cursor import Cursor
 
 from .events import NOTIFICATION, STATE, channel_of, key_of
 from .models import AbstractNotification, notification_model

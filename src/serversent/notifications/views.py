@@ -16,11 +16,12 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 
+from serversent.channels.subscription import Subscription
 from serversent.errors import ANOTHERS_PAGE, StreamRefused
-from serversent.request import last_event_id
-from serversent.response import refusal
-from serversent.subscription import Subscription
-from serversent.views import EveryDatabase, channel_response, refused
+from serversent.views.channel_response import channel_response, refused
+from serversent.views.decorators import EveryDatabase
+from serversent.views.refusals import refusal
+from serversent.views.request import last_event_id
 
 from . import marking
 from .access import adopt, has_token, notified_user

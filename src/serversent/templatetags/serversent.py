@@ -8,8 +8,8 @@ from django.http import HttpRequest
 from django.template import Context
 from django.utils.safestring import SafeString, mark_safe
 
-from serversent import signed
-from serversent.elements import event_stream_element, script_element
+from serversent.views import signed_urls
+from serversent.views.elements import event_stream_element, script_element
 
 __all__ = ["register", "request_of"]
 
@@ -36,7 +36,7 @@ def sse_url(context: Context, *channels: str, **options: Any) -> str:
     if unknown := set(options) - URL_OPTIONS:
         known = ", ".join(sorted(URL_OPTIONS))
         raise ImproperlyConfigured(f"{{% sse_url %}} has no {min(unknown)!r}. It has: {known}.")
-    return signed.sse_url(request_of("sse_url", context), *channels, **options)
+    return signed_urls.sse_url(request_of("sse_url", context), *channels, **options)
 
 
 @register.simple_tag(takes_context=True)

@@ -13,13 +13,14 @@ from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
 
 from serversent.brokers import broker
+from serversent.channels.hub import stop_hubs
+from serversent.channels.publish import send_event
+from serversent.channels.subscription import Subscription
 from serversent.errors import ServerSentError
-from serversent.event import END_ID, EventParser, ReceivedEvent
-from serversent.hub import stop_hubs
-from serversent.printable import printable
-from serversent.publish import send_event
-from serversent.subscribe import ChannelDriver
-from serversent.subscription import Subscription
+from serversent.event import EventParser, ReceivedEvent
+from serversent.logs import printable
+from serversent.serving.channel_stream import ChannelDriver
+from serversent.wire.event import END_ID
 
 __all__ = ["Command"]
 

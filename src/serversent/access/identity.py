@@ -1,0 +1,162 @@
+"""Who listens: the user and the session of a stream's request, as far as that has asked for them, and its address."""
+
+import functools
+import hashlib
+import logging
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.contrib.sessions.backends.signed_cookies import SessionStore as SignedCookies
+from django.http import HttpRequest
+from django.utils.crypto import salted_hmac
+from django.utils.functional import LazyObject, empty
+from django.utils.module_loading import import_string
+
+from ..conf import setting
+from ..wire.cursor import Cursor
+from .sessions import is_kept_by_server
+
+__all__ = [
+    "NOBODY",
+    "Identity",
+    "identity_of",
+    "is_for_another",
+    "known_user",
+    "new_session_id",
+    "page_user",
+    "session_ids",
+    "user_id",
+    "user_of",
+]
+
+logger = logging.getLogger("serversent")
+
+
+_SESSION_KEY = "_serversent"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who listens. ``user``: the primary key, or nothing. ``since``: when the request came, of ``time.monotonic()``.
+
+    ``address`` is empty unless something is limited by it. ``signed``: where the log stood when
+    the stream's URL was signed, if it was. ``session_key``: of the session, if it was loaded and is kept by the server.
+    It leaves the process in nothing that is sent or logged.
+    """
+
+    user: str
+    sessions: tuple[str, ...]
+    address: str
+    since: float
+    signed: Cursor | None = None
+    session_key: str = field(default="", repr=False)
+
+    @property
+    def is_known(self) -> bool:
+        return bool(self.user or self.sessions)
+
+
+NOBODY = Identity("", (), "", 0.0)
+
+
+def identity_of(request: HttpRequest, since: float, signed: Cursor | None = None) -> Identity:
+    """Return who listens. It asks no database: what the view and its middleware did not ask for does not matter."""
+    session = getattr(request, "session", None)
+    return Identity(
+        user=known_user(request),
+        sessions=() if session is None else session_ids(session),
+        address=_address(request),
+        since=since,
+        signed=signed,
+        session_key="" if session is None else _session_key(session),
+    )
+
+
+def user_id(user: Any) -> str:
+    """Return the primary key of a user, or of what is one, as text; nothing for somebody who is not logged in."""
+    key = getattr(user, "pk", None) if hasattr(user, "is_authenticated") else user
+    return "" if key is None else str(key)
+
+
+def user_of(request: HttpRequest) -> str:
+    """Return the primary key of the request's user as text, asked for if nobody has; nothing for anonymous ones."""
+    found = getattr(request, "_acached_user", None) or getattr(request, "user", None)
+    return "" if found is None else user_id(found)
+
+
+def page_user(user: str) -> str:
+    """Return what stands for a user, by the primary key, in a page of theirs. It tells nothing about them."""
+    return salted_hmac("serversent.user", user, algorithm="sha256").hexdigest()[:16]
+
+
+def is_for_another(request: HttpRequest, user: str) -> bool:
+    """Whether a stream of this user is asked for by a page that was rendered for another."""
+    said = request.META.get("HTTP_SERVERSENT_USER")
+    return bool(said and user and said != page_user(user))
+
+
+def known_user(request: HttpRequest) -> str:
+    """Return the primary key of the request's user, as far as it was asked for; nothing for anybody else."""
+    user = request.__dict__.get("user")
+    if isinstance(user, LazyObject) and user.__dict__.get("_wrapped", empty) is empty:
+        user = getattr(request, "_acached_user", None)  # of request.auser()
+    return "" if user is None else user_id(user)
+
+
+def _session_key(session: Any) -> str:
+    # One that is not loaded may be anything that a client has made up.
+    return (session.session_key or "") if hasattr(session, "_session_cache") and is_kept_by_server(session) else ""
+
+
+def _address(request: HttpRequest) -> str:
+    if setting("MAX_CONNECTIONS_PER_ADDRESS") is None:
+        return ""
+    path = setting("CLIENT_ADDRESS")
+    find: Callable[[HttpRequest], object] = _remote_address if path is None else import_string(path)
+    address = str(find(request) or "")
+    if not address:
+        _warn_no_address_once(path)
+    return address
+
+
+def _remote_address(request: HttpRequest) -> object:
+    return request.META.get("REMOTE_ADDR")
+
+
+@functools.cache
+def _warn_no_address_once(path: str | None) -> None:
+    logger.warning(
+        'SERVERSENT["MAX_CONNECTIONS_PER_ADDRESS"] limits nothing: %s. Set SERVERSENT["CLIENT_ADDRESS"] to a function '
+        "of the request that returns the address which the proxy passes on.",
+        f"{path} returned no address"
+        if path
+        else "the server tells no address of its client, as over a unix socket behind a proxy",
+    )
+
+
+def session_ids(session: Any) -> tuple[str, ...]:
+    """Return what names a session, without telling its key: the log and the URLs that have it are read by others.
+
+    Its key, which a login changes, and an id that is kept in it as long as it lasts, if it is loaded and has one.
+    """
+    if isinstance(session, str):
+        return (_digest(session),)
+    found: list[str] = []
+    if session.session_key and not isinstance(session, SignedCookies):  # there the key is all the data
+        found.append(_digest(session.session_key))
+    # Asked for is not loaded: a generator may be loading it just now, in its thread.
+    if hasattr(session, "_session_cache") and (kept := session.get(_SESSION_KEY)):
+        found.append(kept)
+    return tuple(found)
+
+
+def new_session_id(session: Any) -> None:
+    """Give a session an id that is kept in it, unless it has one."""
+    if _SESSION_KEY not in session:
+        session[_SESSION_KEY] = secrets.token_urlsafe(12)
+
+
+def _digest(key: str) -> str:
+    return hashlib.blake2b(key.encode(), digest_size=12).hexdigest()

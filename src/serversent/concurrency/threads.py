@@ -1,0 +1,207 @@
+"""The threads that streams use: daemon threads, so that no exit or reload ever waits for one.
+
+``concurrent.futures.ThreadPoolExecutor`` joins its threads at exit; a sleeping generator held a reload for 7 s.
+"""
+
+import contextvars
+import functools
+import logging
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from asgiref import sync
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+__all__ = ["StreamThread", "adopt_locals", "live_servers", "shared_connections", "stand_in", "wait_closed"]
+
+logger = logging.getLogger("serversent")
+
+
+IDLE_SECONDS = 0.3
+
+# An executor instead of a stream's own: in a project's tests, sync code has to run where the test's transaction is.
+stand_in: contextvars.ContextVar[Any] = contextvars.ContextVar("serversent.stand_in", default=None)
+
+_Call = tuple[Future[Any], Callable[[], Any]]
+
+
+def adopt_locals() -> None:
+    """Make the asgiref Locals of the current context the current thread's: language, time zone, URLconf, script prefix.
+
+    asgiref hides them from a thread that merely inherits a context. It has this function for its own changes of
+    threads.
+    """
+    restore: Callable[[contextvars.Context], None] | None = getattr(sync, "_restore_context", None)
+    if restore is not None:
+        restore(contextvars.copy_context())
+
+
+# One for all: it is held for a few instructions, and a lock each would be 56 bytes for each open stream. Reentrant,
+# because the garbage collector may close a lost stream in the midst of these instructions.
+_lock = threading.RLock()
+
+
+class StreamThread:
+    """Runs the sync calls of one stream, one at a time, on a thread that is there only while there is work.
+
+    After ``idle_seconds`` without a call the thread closes its database connections and ends, unless a transaction
+    is open; the next call starts another. ``None``: the thread stays until ``shutdown()``. Each thread calls
+    ``prepare`` before anything else, and ``on_idle`` when it ends for want of work; ``on_end`` is called once.
+
+    It is what ``loop.run_in_executor`` and asgiref ask of an ``Executor``; that class would cost each open stream
+    a dict. Nor is anything made before the first call: most streams never make one.
+    """
+
+    __slots__ = ("_calls", "_closed", "_idle_seconds", "_on_end", "_on_idle", "_prepare", "_running", "ended_idle")
+
+    def __init__(
+        self,
+        idle_seconds: float | None = IDLE_SECONDS,
+        *,
+        prepare: Callable[[], object] | None = None,
+        on_idle: Callable[[], None] | None = None,
+        on_end: Callable[[], None] | None = None,
+    ) -> None:
+        self._idle_seconds = idle_seconds
+        self._prepare = prepare
+        self._on_idle = on_idle
+        self._on_end = on_end
+        self._calls: queue.SimpleQueue[_Call | None] | None = None
+        self._running = False
+        self._closed = False
+        self.ended_idle = False  # a connection, and what lived on it, was given back at least once
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        with _lock:
+            if self._closed:
+                raise RuntimeError("the stream is over")
+            if self._calls is None:
+                self._calls = queue.SimpleQueue()
+            self._calls.put((future, functools.partial(fn, *args, **kwargs)))
+            starts = not self._running
+            self._running = True
+        if starts:
+            self._start(self._calls)
+        return future
+
+    def _start(self, calls: "queue.SimpleQueue[_Call | None]") -> None:
+        # Outside the lock: start() waits for the thread, in which the garbage collector may want the lock.
+        try:
+            arguments = calls, shared_connections()
+            threading.Thread(target=self._work, args=arguments, name="serversent-stream", daemon=True).start()
+        except RuntimeError:  # the system has no more threads, or the interpreter is shutting down
+            with _lock:
+                self._running = False
+            raise
+
+    @property
+    def is_running(self) -> bool:
+        return self._running
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
+
+    def shutdown(self) -> None:
+        """Let the thread end after the calls it has. Never waits: what runs may sleep for long."""
+        with _lock:
+            if self._closed:
+                return
+            self._closed = True
+            running = self._running
+            if running and self._calls is not None:
+                self._calls.put(None)
+        if not running and self._on_end is not None:
+            self._on_end()
+
+    def _work(self, calls: "queue.SimpleQueue[_Call | None]", shared: dict[str, Any]) -> None:
+        ident = threading.get_ident()
+        _working[ident] = self
+        for alias, connection in shared.items():
+            connections[alias] = connection
+        is_prepared = self._prepare is None
+        while (call := self._next_call(calls)) is not None:
+            future, fn = call
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                if not is_prepared and self._prepare is not None:
+                    self._prepare()  # its error is the call's: nothing runs on a connection that is not prepared
+                    is_prepared = True
+                future.set_result(fn())
+            except BaseException as error:
+                future.set_exception(error)
+            # Not kept while idle: they hold the generator's frame and its values.
+            del call, future, fn
+        try:
+            _close_connections(shared)
+        except Exception:
+            logger.exception("A stream's database connection could not be closed")
+        del _working[ident]
+        if self._closed and self._on_end is not None:
+            self._on_end()
+
+    def _next_call(self, calls: "queue.SimpleQueue[_Call | None]") -> "_Call | None":
+        while True:
+            try:
+                return calls.get(timeout=self._idle_seconds)
+            except queue.Empty:
+                if _in_transaction():
+                    continue
+            if self._on_idle is not None:
+                self._on_idle()
+            with _lock:
+                if calls.empty():
+                    self._running = False
+                    self.ended_idle = True
+                    return None
+
+
+def _close_connections(shared: dict[str, Any]) -> None:
+    connections.close_all()
+    for connection in connections.all(initialized_only=True):
+        if connection.vendor == "sqlite" and connection.alias not in shared:
+            BaseDatabaseWrapper.close(connection)  # SQLite's own leaves one in memory open, for the sake of its tables
+
+
+_working: dict[int, StreamThread] = {}  # by the thread's ident
+
+
+def wait_closed(seconds: float) -> bool:
+    """Wait until the threads of streams that are over have closed their connections; say whether they have."""
+    deadline = time.monotonic() + seconds
+    while any(thread.is_closed for thread in list(_working.values())):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+def live_servers() -> list[Any]:
+    """Return the threads of a test's live servers."""
+    testcases = sys.modules.get("django.test.testcases")
+    if testcases is None:  # no test
+        return []
+    return [thread for thread in threading.enumerate() if isinstance(thread, testcases.LiveServerThread)]
+
+
+def shared_connections() -> dict[str, Any]:
+    """Return the connections that a test shares with its live server: to SQLite in memory, where others are locked out.
+
+    They are not in ``connections``: within an event loop that is another namespace.
+    """
+    return {alias: each for server in live_servers() for alias, each in (server.connections_override or {}).items()}
+
+
+def _in_transaction() -> bool:
+    return any(
+        connection.connection is not None and (connection.in_atomic_block or not connection.autocommit)
+        for connection in connections.all(initialized_only=True)
+    )

@@ -1,0 +1,20 @@
+"""What answer does a request get: a stream, a refusal or an ordinary response?
+
+The decorators run the project's view and make a response of what it returns; the hand-off keeps the stream until
+Django has finished the request.
+
+- ``decorators``: ``@event_stream`` and ``@channel_stream``
+- ``mistakes``: errors that name the line to write instead
+- ``channel_response``: the response to what a channel view returned
+- ``request``: what a stream needs to know of its request
+- ``wsgi``: what is allowed on a WSGI server
+- ``refusals``: the answers instead of a stream
+- ``response``: ``EventStreamResponse``, and how plain Django and WSGI serve it
+- ``handoff``: keeps the stream of one request from the view to the server
+- ``page_cursor``: where the log stood when the request of a page began
+- ``signed_urls``: ``sse_url`` and the tokens in its URLs
+- ``signed_stream``: the view behind these URLs
+- ``renewal``: the view that renews them
+- ``elements``: the HTML of the browser client
+- ``static_files``: the client's files, for an ASGI server in development
+"""

@@ -1,0 +1,100 @@
+"""Answers instead of a stream: refusals, HEAD, and the 204 that ends a client."""
+
+import logging
+import random
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+
+from ..errors import BrokerUnavailable, StreamRefused, TooManySyncStreams
+
+__all__ = [
+    "KeepsSession",
+    "do_not_come_back",
+    "headers_alone",
+    "keep_session_cookie",
+    "refusal",
+    "set_stream_headers",
+    "too_many_streams",
+    "unavailable",
+]
+
+logger = logging.getLogger("serversent")
+
+
+CONTENT_TYPE = "text/event-stream; charset=utf-8"
+
+RETRY_AFTER_SECONDS = 5
+
+
+def set_stream_headers(response: HttpResponseBase) -> None:
+    """Set what keeps proxies and middleware from buffering or changing a stream, unless the view has set it."""
+    response.headers.setdefault("Cache-Control", "no-cache, no-transform")
+    response.headers.setdefault("X-Accel-Buffering", "no")
+    response.headers.setdefault("Incremental", "?1")  # the same for all proxies, by the standard to come
+    # GZipMiddleware leaves a response alone that has an encoding. The hand-off takes it off again.
+    response.headers.setdefault("Content-Encoding", "identity")
+
+
+class KeepsSession:
+    """A response that never takes the session's cookie away.
+
+    A client comes back by itself, perhaps with the cookie of a session that was just replaced, by a login or another
+    password. SessionMiddleware would answer that with the removal of the cookie, which is the new session's by then.
+    """
+
+    def delete_cookie(self, key: str, *args: Any, **kwargs: Any) -> None:
+        if key != settings.SESSION_COOKIE_NAME:
+            super().delete_cookie(key, *args, **kwargs)  # type: ignore[misc]
+
+
+def keep_session_cookie(response: HttpResponseBase) -> None:
+    """Do the same to a response of somebody else's, to a client of streams: a redirect to the login, a 401."""
+    cookie = response.cookies.get(settings.SESSION_COOKIE_NAME)
+    if cookie is not None and not cookie.value:
+        del response.cookies[settings.SESSION_COOKIE_NAME]
+
+
+class _Answer(KeepsSession, HttpResponse):
+    pass
+
+
+def headers_alone() -> HttpResponse:
+    """The answer to HEAD: what a stream would begin with."""
+    response = HttpResponse(content_type=CONTENT_TYPE)
+    set_stream_headers(response)
+    del response.headers["Content-Encoding"]
+    return response
+
+
+def unavailable(error: BrokerUnavailable) -> HttpResponse:
+    """The answer to a stream whose broker cannot be used now."""
+    logger.error("A stream was refused: %s", error)
+    why = f" {error} (shown because DEBUG is on)" if settings.DEBUG else ""
+    return refusal(StreamRefused(503, f"Events are not available now.{why}"))
+
+
+def too_many_streams(error: TooManySyncStreams) -> HttpResponse:
+    """The answer to a stream for which there is no thread."""
+    logger.warning("A stream was refused: %s", error)
+    return refusal(StreamRefused(503, "Too many open streams."))
+
+
+def refusal(error: StreamRefused) -> HttpResponse:
+    """The answer to a stream that may not be opened now."""
+    response = _Answer(f"{error}\n", status=error.status, content_type="text/plain; charset=utf-8")
+    response.headers["Cache-Control"] = "no-store"
+    if error.status in (429, 503):
+        # Spread, so that those who were refused at one time do not come back at one time.
+        seconds = random.randint(RETRY_AFTER_SECONDS, 2 * RETRY_AFTER_SECONDS)
+        response.headers["Retry-After"] = str(seconds)
+        response.content += f"Try again in {seconds} seconds.\n".encode()
+    return response
+
+
+def do_not_come_back() -> HttpResponse:
+    """The answer that ends a conforming client for good."""
+    # A cache that kept it would give it to those who have not heard the end.
+    return _Answer(status=204, headers={"Cache-Control": "no-store"})
