@@ -1,6 +1,7 @@
 """Fixtures: real servers, and the skipping, by name, of what this machine has not got."""
 
 import collections
+import gc
 import json
 import logging
 import os
@@ -90,6 +91,14 @@ def logged():
     logging.getLogger("serversent").addFilter(records)
     yield records.messages
     logging.getLogger("serversent").removeFilter(records)
+
+
+@pytest.fixture
+def collect_garbage():
+    """Return a function that collects what the test has made. Collecting all that a long run has made blocks for 1 s."""
+    gc.freeze()
+    yield gc.collect
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

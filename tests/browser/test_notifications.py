@@ -332,7 +332,7 @@ def test_the_keyboard(page, server, name):
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_be_hidden()
     expect(page.locator("notification-bell [data-button]")).to_be_focused()
-    assert page.locator("notification-bell [data-button]").get_attribute("aria-expanded") == "false"
+    expect(page.locator("notification-bell [data-button]")).to_have_attribute("aria-expanded", "false")
 
 
 def test_without_the_style_sheet_the_bell_is_one_thing(page, chromium, server, name):

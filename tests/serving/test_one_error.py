@@ -1,7 +1,6 @@
 """One error, of a callback, of one stream or of the database, is nobody else's, and is over when it is over."""
 
 import asyncio
-import gc
 import itertools
 import os
 import subprocess
@@ -421,7 +420,7 @@ async def test_a_sync_generator_is_not_made_a_list():
 
 
 @pytest.mark.parametrize("kind", ["async", "sync"])
-async def test_an_initial_state_that_is_cut_off_is_closed_at_once_in_its_own_task(kind, caplog):
+async def test_an_initial_state_that_is_cut_off_is_closed_at_once_in_its_own_task(kind, caplog, collect_garbage):
     """Not by the garbage collector, in another task and another context."""
     closed = []
 
@@ -454,7 +453,7 @@ async def test_an_initial_state_that_is_cut_off_is_closed_at_once_in_its_own_tas
     async with asyncio.timeout(DEADLINE_SECONDS):
         while not closed:
             await asyncio.sleep(0.01)
-    gc.collect()
+    collect_garbage()
     assert closed == [True]
     assert [record.getMessage() for record in caplog.records if record.name == "serversent"] == []
     await stop_hubs()
