@@ -95,7 +95,7 @@ def logged():
 
 @pytest.fixture
 def collect_garbage():
-    """Return a function that collects what the test has made. Collecting all that a long run has made blocks for 1 s."""
+    """Return a function that collects what the test has made. A collection of a whole run takes 1 s."""
     gc.freeze()
     yield gc.collect
     gc.unfreeze()

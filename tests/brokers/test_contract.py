@@ -224,7 +224,7 @@ async def test_what_refuses_urls_is_kept_whatever_the_retention(make_broker, mon
     assert await kept(REVOKED) == ["0", "1", "2", "3", "4"]
     assert await kept(ENDED, "a") == []
     # When no URL from before can be valid any more, it goes as well.
-    for module in ("pruning", "memory"):
+    for module in ("database.pruning", "memory"):
         monkeypatch.setattr(f"serversent.brokers.{module}.REVOKED_SECONDS", -60)
     assert await in_thread(broker.prune) == 5
     assert await broker.head() == cursor

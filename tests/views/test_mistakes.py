@@ -31,7 +31,7 @@ from serversent.management.commands.serversent import Command
 from serversent.notifications import send_notification
 from serversent.serving import failures
 from serversent.testing import open_stream
-from serversent.views import response
+from serversent.views import refusals, response
 
 MEMORY = {"BROKERS": {"default": {"BACKEND": "serversent.brokers.memory.MemoryBroker"}}}
 
@@ -307,8 +307,8 @@ async def test_a_template_without_our_tags():
 
 async def test_missing_tables_are_told_to_the_page_in_development():
     with override_settings(DEBUG=True):
-        answer = response.unavailable(BrokerUnavailable("default", "its tables are missing: run manage.py migrate"))
+        answer = refusals.unavailable(BrokerUnavailable("default", "its tables are missing: run manage.py migrate"))
     assert b"its tables are missing: run manage.py migrate (shown because DEBUG is on)" in answer.content
     with override_settings(DEBUG=False):
-        answer = response.unavailable(BrokerUnavailable("default", "its tables are missing"))
+        answer = refusals.unavailable(BrokerUnavailable("default", "its tables are missing"))
     assert b"tables" not in answer.content

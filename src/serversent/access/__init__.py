@@ -8,3 +8,5 @@ An identity names the user and the session of a stream; a revocation ends the st
 - ``end_streams``: ``end_streams``, which sends revocations
 - ``auth_signals``: logout, a changed password and a deleted account send them, too
 """
+
+__all__: list[str] = []

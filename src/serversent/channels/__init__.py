@@ -10,3 +10,5 @@ listen.
 - ``replay_buffer``: the newest events as frames, in memory
 - ``group``: all open streams with the same set of channels
 """
+
+__all__: list[str] = []

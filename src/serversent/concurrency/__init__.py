@@ -12,3 +12,5 @@ which a monitor watches.
 - ``loop_monitor``: names the code that blocks the event loop
 - ``live_servers``: ends the streams of Django's live test servers
 """
+
+__all__: list[str] = []

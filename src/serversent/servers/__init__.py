@@ -5,3 +5,5 @@ not there.
 
 - ``adapters``: Uvicorn, Hypercorn, Daphne and Granian
 """
+
+__all__: list[str] = []

@@ -12,3 +12,5 @@ A source makes the frames; a connection writes them, sends heartbeats, and ends 
 - ``revocation_watch``: finds the connections that a revocation ends
 - ``shutdown``: ends the streams when the server stops
 """
+
+__all__: list[str] = []

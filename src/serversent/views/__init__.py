@@ -18,3 +18,5 @@ Django has finished the request.
 - ``elements``: the HTML of the browser client
 - ``static_files``: the client's files, for an ASGI server in development
 """
+
+__all__: list[str] = []

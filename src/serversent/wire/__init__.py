@@ -8,3 +8,5 @@ Events become frames, frames become events, and a cursor is the id of an event.
 - ``parser``: bytes as events
 - ``cursor``: a position in a log
 """
+
+__all__: list[str] = []
