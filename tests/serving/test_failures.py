@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-import time
+import threading
 
 import pytest
 from django.core.exceptions import BadRequest, PermissionDenied
@@ -18,7 +18,9 @@ from serversent.testing import open_stream
 
 SERVERSENT = {"BROKERS": {"default": {"BACKEND": "serversent.brokers.memory.MemoryBroker"}}}
 SECONDS = 20
-LATE_SECONDS = 0.3  # later than the headers
+
+# The views that fail late wait for it.
+headers_sent = threading.Event()
 
 ERRORS = {
     "404": Http404("no such order"),
@@ -34,14 +36,15 @@ def fail(request):
 
 @event_stream
 async def late(request):
-    await asyncio.sleep(LATE_SECONDS)
+    while not headers_sent.is_set():
+        await asyncio.sleep(0.01)
     fail(request)
     yield "never"
 
 
 @event_stream
 def late_sync(request):
-    time.sleep(LATE_SECONDS)
+    headers_sent.wait(SECONDS)
     fail(request)
     yield "never"
 
@@ -100,10 +103,19 @@ def project():
 
 
 async def body_of(url, **headers):
+    headers_sent.clear()
     async with open_stream(get_asgi_application(), url, headers=headers) as stream:
         assert stream.status == 200
+        headers_sent.set()
         await stream._until(lambda: stream._ended, SECONDS, "no end")
         return stream.body.decode()
+
+
+def sync_body_of(url):
+    headers_sent.clear()
+    answer = Client().get(url)
+    headers_sent.set()
+    return b"".join(answer).decode()
 
 
 def retries_in(body):
@@ -171,8 +183,8 @@ async def test_somebodys_own_frames_get_none_of_ours(logged):
 
 @pytest.mark.parametrize("name", ["late_sync", "state", "state_after_a_value"])
 def test_on_a_wsgi_server(name, logged):
-    body = b"".join(Client().get(f"/{name}/?error=404")).decode()
+    body = sync_body_of(f"/{name}/?error=404")
     assert body.endswith('event: end\nid: end\ndata: {"status": 404}\n\n')
-    body = b"".join(Client().get(f"/{name}/?error=error")).decode()
+    body = sync_body_of(f"/{name}/?error=error")
     assert 3000 <= retries_in(body)[-1] <= 4500
     assert [level for level, message in logged if name in message] == ["WARNING", "ERROR"]
