@@ -1,15 +1,33 @@
 """A client of the hub, in the test's own event loop."""
 
 import asyncio
+import contextlib
 
 from serversent import Subscription
 from serversent.channels.hub import stop_hubs
 from serversent.event import EventParser
-from serversent.serving.channel_stream import ChannelDriver
+from serversent.serving.channel_stream import ChannelStream
+from serversent.serving.grant import Grant
+from serversent.signals import events_written
 
 from .waiting import DEADLINE_SECONDS
 
-__all__ = ["Client"]
+__all__ = ["Client", "collected_events_written"]
+
+
+@contextlib.contextmanager
+def collected_events_written():
+    """Collect the frames of each ``events_written`` signal."""
+    frames = []
+
+    def collect(sender, channels, events, **kwargs):
+        frames.append(events.frames)
+
+    events_written.connect(collect)
+    try:
+        yield frames
+    finally:
+        events_written.disconnect(collect)
 
 
 class Client:
@@ -18,7 +36,7 @@ class Client:
     def __init__(self, subscription="c", last_event_id="", **options):
         if not isinstance(subscription, Subscription):
             subscription = Subscription(subscription)
-        self.driver = ChannelDriver(subscription, name="test", last_event_id=last_event_id, **options)
+        self.driver = ChannelStream(Grant(subscription, name="test", last_event_id=last_event_id, **options))
         self.events = []
         self.writes = 0
         self.parser = EventParser()
@@ -26,7 +44,8 @@ class Client:
 
     async def __aenter__(self):
         await self.driver.begin()
-        self.driver.attach(self.write, lambda _: self.over.set())
+        # Late: a test may put another function into the place of ``write``.
+        self.driver.attach(lambda frame: self.write(frame), lambda _: self.over.set())
         return self
 
     async def __aexit__(self, *error):

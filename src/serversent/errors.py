@@ -70,7 +70,7 @@ class TooManyChannels(InvalidSubscription):
         self.limit = limit
 
 
-ANOTHERS_PAGE = "This page is another user's. Reload it."
+WRONG_USER = "This page is another user's. Reload it."
 
 
 class StreamRefused(ServerSentError):

@@ -24,7 +24,8 @@ from .brokers.channel_names import CONTROL
 from .brokers.database import DatabaseBroker
 from .brokers.transactions import open_transaction
 from .channels.hub import stop_hubs
-from .concurrency.threads import stand_in, wait_closed
+from .concurrency.tasks import test_executor
+from .concurrency.threads import wait_closed
 from .conf import broker_settings
 from .errors import BrokerUnavailable
 from .event import EventParser, ReceivedEvent
@@ -110,7 +111,7 @@ class Stream:
         if self._executor is None:
             await self._application(self._scope, self._receive, self._send)
             return
-        stand_in.set(self._executor)
+        test_executor.set(self._executor)
         async with ThreadSensitiveContext(executor=self._executor):
             await self._application(self._scope, self._receive, self._send)
 

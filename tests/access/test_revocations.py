@@ -13,13 +13,15 @@ from django.test import TransactionTestCase, override_settings
 from serversent import Subscription, aend_streams, end_streams, send_event
 from serversent.access.end_streams import end_session
 from serversent.access.identity import Identity, session_ids
+from serversent.access.revocation_feed import revocation_feed
 from serversent.access.revocations import Revocation, Revocations
-from serversent.brokers import Events, OutgoingEvent, memory
+from serversent.brokers import Batch, OutgoingEvent, memory
 from serversent.channels.hub import hub, stop_hubs
 from serversent.errors import StreamRefused
 from serversent.models import Event
-from serversent.serving.channel_stream import ChannelDriver
-from serversent.serving.registry import OpenConnections
+from serversent.serving.channel_stream import ChannelStream
+from serversent.serving.grant import Grant
+from serversent.serving.registry import ConnectionRegistry
 from serversent.wire.cursor import Cursor
 from tests.channel_client import Client
 from tests.waiting import DEADLINE_SECONDS
@@ -42,7 +44,7 @@ class Served:
         self.channels = channels
         self.ended = False
 
-    def look(self, now, heartbeat_seconds):
+    def on_tick(self, now, heartbeat_seconds):
         pass
 
     def end(self):
@@ -51,7 +53,7 @@ class Served:
 
 @pytest.fixture
 async def connections():
-    found = OpenConnections()
+    found = ConnectionRegistry()
     yield found
     for connection in list(found):
         found.discard(connection)
@@ -65,7 +67,7 @@ async def heard():
         while not (
             hub("default").cursor.offset >= log.head
             if hub("default").is_running
-            else any(entry.offset >= log.head for entry in hub("default").revocations._latest.values())
+            else any(entry.offset >= log.head for entry in revocation_feed().revocations._latest.values())
         ):
             await asyncio.sleep(0.001)
 
@@ -101,7 +103,7 @@ async def test_a_session_that_is_over_ends_whatever_comes_of_it(connections):
     connections.add(Served("another"))
     end_session(5, "a key")
     await heard()
-    (over,) = hub("default").revocations._latest
+    (over,) = revocation_feed().revocations._latest
     connections.add(late := Served(sessions=(over[2],)))
     assert late.ended
     connections.add(other := Served(sessions=("another",)))
@@ -193,8 +195,8 @@ async def test_what_lies_in_a_gap_is_heard(connections):
             wakes, log.wakes = log.wakes, set()
         end_streams(user=5)
         here = hub("default")
-        here._take(Events([], log.head, log.head, here.cursor.epoch))
-        here._take(Events([], log.head, log.head, here.cursor.epoch))  # and goes on at once
+        here._on_batch(Batch([], log.head, log.head, here.cursor.epoch))
+        here._on_batch(Batch([], log.head, log.head, here.cursor.epoch))  # and goes on at once
         log.wakes = wakes
         async with asyncio.timeout(DEADLINE_SECONDS):
             while not connection.ended:
@@ -205,7 +207,7 @@ async def test_what_is_pruned_before_it_is_heard_ends_all_that_it_may_mean(conne
     connections.add(known := Served())
     connections.add(unknown := Served("", (), ("c",)))
     async with asyncio.timeout(DEADLINE_SECONDS):
-        while hub("default")._heard is None:
+        while revocation_feed()._applied is None:
             await asyncio.sleep(0.001)
     log = memory._logs["default"]
     await aend_streams(user=6)
@@ -223,7 +225,7 @@ async def test_between_a_look_and_the_start_of_the_hub_nothing_is_missed(connect
     """Said by a process whose clock is late, or in a transaction that was committed later."""
     connections.add(connection := Served())
     async with asyncio.timeout(DEADLINE_SECONDS):
-        while hub("default")._heard is None:
+        while revocation_feed()._applied is None:
             await asyncio.sleep(0.001)
     said = Revocation("5", (), "", False, time.time() - 60)
     hub("default")._broker._append([OutgoingEvent("!revoked", "revoked", said.data())])
@@ -235,7 +237,7 @@ async def test_between_a_look_and_the_start_of_the_hub_nothing_is_missed(connect
 async def test_what_was_said_while_nobody_listened_ends_no_later_stream(connections):
     connections.add(first := Served())
     async with asyncio.timeout(DEADLINE_SECONDS):
-        while hub("default")._heard is None:
+        while revocation_feed()._applied is None:
             await asyncio.sleep(0.001)
     connections.discard(first)
     said = Revocation("5", (), "", False, time.time() - 60)
@@ -249,9 +251,9 @@ async def test_who_is_refused_is_known_without_a_query_for_each(connections, mon
     """The log is asked once what was taken back; after that the hub hears of it."""
     read, asked = memory.MemoryBroker.read, []
 
-    async def counted(self, channels, after, upto):
+    async def counted(self, channels, after, end):
         asked.extend(channels)
-        return await read(self, channels, after, upto)
+        return await read(self, channels, after, end)
 
     monkeypatch.setattr(memory.MemoryBroker, "read", counted)
     await aend_streams(user=5)
@@ -261,7 +263,7 @@ async def test_who_is_refused_is_known_without_a_query_for_each(connections, mon
 
         def driver(user):
             identity = Identity(user, (), "", time.monotonic(), Cursor(here.epoch, 0))
-            return ChannelDriver(Subscription("c"), name="test", signed=identity)
+            return ChannelStream(Grant(Subscription("c"), name="test", url_identity=identity))
 
         drivers = [driver("6") for _ in range(100)]
         await asyncio.gather(*(each.begin() for each in drivers))
@@ -281,11 +283,11 @@ def test_the_end_of_a_session_does_not_stand_in_for_what_refuses_urls():
     store, identity = Revocations(), Identity("5", ("s",), "", time.monotonic(), Cursor("a", 1))
     store.add(Revocation("5", (), "", False, 0.0), 2, "!revoked", time.monotonic())
     store.add(Revocation("5", (), "", False, 0.0), 3, "!ended", time.monotonic() - 200)
-    assert store.refuses(identity, ["c"])
+    assert store.rejects_url(identity, ["c"])
     # What ends what is open refuses nothing that is signed for another session.
     other = Revocations()
     other.add(Revocation("5", (), "", False, 0.0), 3, "!ended", time.monotonic())
-    assert not other.refuses(identity, ["c"])
+    assert not other.rejects_url(identity, ["c"])
 
 
 def test_old_ends_are_not_kept():

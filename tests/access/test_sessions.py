@@ -22,7 +22,7 @@ from serversent.access.sessions import ended_sessions
 from serversent.asgi import get_asgi_application
 from serversent.brokers import memory
 from serversent.models import Event
-from serversent.serving.registry import open_connections
+from serversent.serving.registry import connection_registry
 from serversent.testing import open_stream
 from tests.waiting import DEADLINE_SECONDS
 
@@ -127,7 +127,7 @@ def cookie_of(user):
 async def opened(stream):
     await stream.next(DEADLINE_SECONDS)
     async with asyncio.timeout(DEADLINE_SECONDS):
-        while not len(open_connections()):
+        while not len(connection_registry()):
             await asyncio.sleep(0.01)
 
 
@@ -278,7 +278,7 @@ async def test_a_generator_that_asks_for_its_user_after_the_headers(ada):
     with override_settings(SERVERSENT={**SETTINGS, "MAX_CONNECTIONS_PER_USER": 1}):
         async with open_stream(application, "/late/", headers={"Cookie": cookie}) as stream:
             await opened(stream)
-            (connection,) = open_connections()
+            (connection,) = connection_registry()
             async with asyncio.timeout(DEADLINE_SECONDS):
                 while connection.identity.user != str(ada.pk):
                     await asyncio.sleep(0.01)
@@ -288,7 +288,7 @@ async def test_a_generator_that_asks_for_its_user_after_the_headers(ada):
             await sync_to_async(end_streams)(user=ada)
             await ended(stream)
         async with asyncio.timeout(DEADLINE_SECONDS):
-            while open_connections()._places:
+            while connection_registry()._slots:
                 await asyncio.sleep(0.01)
 
 

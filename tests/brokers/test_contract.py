@@ -47,7 +47,7 @@ async def read_all(broker, channels, after=0):
         page = await broker.read(channels, after, head.offset)
         assert page.after == (after or 0)
         found += page.events
-        after = page.upto
+        after = page.end
         if after >= head.offset:
             return found
 
@@ -61,10 +61,10 @@ async def test_the_latest_of_each_channel(broker):
     await send(broker, "b1", channel="b")
     await send(broker, "c1", channel="c")
     await send(broker, "c's end", channel="c", event="end")
-    upto = (await broker.head()).offset
+    end = (await broker.head()).offset
     await send(broker, "a3")
-    found = await broker.latest({"a", "b", "c", "none"}, upto)
-    assert (texts(found.events), found.upto) == (["a2", "b1", "c1"], upto)
+    found = await broker.latest({"a", "b", "c", "none"}, end)
+    assert (texts(found.events), found.end) == (["a2", "b1", "c1"], end)
     assert [event.offset for event in found.events] == sorted(event.offset for event in found.events)
     assert texts((await broker.latest({"a"}, FAR)).events) == ["a3"]
     assert not (await broker.latest({"none"}, FAR)).events
@@ -113,7 +113,7 @@ async def test_a_page_is_bounded_and_the_next_goes_on(broker):
     head = await broker.head()
     page = await broker.read(["a"], 0, head.offset)
     assert 1 < len(page.events) < 20
-    assert page.upto == page.events[-1].offset
+    assert page.end == page.events[-1].offset
     assert [text.rstrip(".") for text in texts(await read_all(broker, ["a"]))] == [str(n) for n in range(20)]
 
 
@@ -171,7 +171,7 @@ async def test_read_ends_where_it_was_told(broker):
     found = await read_all(broker, ["a"])
     page = await broker.read(["a"], 0, found[1].offset)
     assert texts(page.events) == ["1", "2"]
-    assert page.upto == found[1].offset
+    assert page.end == found[1].offset
 
 
 async def test_a_cursor_is_good_while_exactly_the_next_event_is_kept(broker):
@@ -282,7 +282,7 @@ async def test_the_tail_yields_what_is_sent_from_a_cursor_on(broker, make_broker
         async for piece in tail:
             assert piece.after == after
             assert piece.epoch == head.epoch
-            after = piece.upto
+            after = piece.end
             found += piece.events
             if len(found) == 50:
                 break
@@ -319,7 +319,7 @@ async def test_recent_is_complete_after_what_it_says(broker):
     assert [text[:2] for text in texts(recent.events)] == [f"{number:02}" for number in range(40, 50)] or len(
         recent.events
     ) in (10, 11)
-    assert recent.upto == head.offset
+    assert recent.end == head.offset
     assert [event.offset for event in recent.events] == [
         event.offset for event in await read_all(broker, ["a"], recent.after)
     ]

@@ -102,6 +102,6 @@ async def test_the_tail_says_how_far_behind_it_is(broker):
     await in_thread(broker.append, [OutgoingEvent("a", "message", "x")] * 800)
     async with asyncio.timeout(DEADLINE_SECONDS), aclosing(broker.tail(head)) as tail:
         pieces = [await anext(tail)]
-        while pieces[-1].upto < head.offset + 800:
+        while pieces[-1].end < head.offset + 800:
             pieces.append(await anext(tail))
     assert all(piece.head == head.offset + 800 for piece in pieces)

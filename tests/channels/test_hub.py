@@ -7,10 +7,10 @@ import pytest
 from django.test import override_settings
 
 from serversent import ServerSentEvent, Subscription, send_event
-from serversent.brokers import Events, LoggedEvent, broker, memory
+from serversent.brokers import Batch, LoggedEvent, broker, memory
 from serversent.channels.hub import Hub, hub
-from serversent.channels.replay_buffer import OVERHEAD_BYTES, Ring
-from tests.channel_client import Client
+from serversent.channels.replay_buffer import OVERHEAD_BYTES, ReplayBuffer
+from tests.channel_client import Client, collected_events_written
 from tests.waiting import DEADLINE_SECONDS
 
 
@@ -22,7 +22,13 @@ def memory_broker():
         yield
 
 
-TAKE = Hub._take
+ON_BATCH = Hub._on_batch
+
+
+@pytest.fixture
+def told():
+    with collected_events_written() as frames:
+        yield frames
 
 
 async def test_a_stream_that_fails_takes_no_other_with_it():
@@ -32,7 +38,7 @@ async def test_a_stream_that_fails_takes_no_other_with_it():
     async with Client() as bad, Client() as good:
         await bad.take(1)
         await good.take(1)
-        bad.driver._write = fail
+        bad.write = fail
         for number in range(3):
             send_event("c", number)
             await asyncio.sleep(0)
@@ -41,37 +47,36 @@ async def test_a_stream_that_fails_takes_no_other_with_it():
             await bad.over.wait()
 
 
-async def test_what_was_written_is_told_once_for_all_who_are_live():
-    told = []
+async def test_what_was_written_is_told_once_for_all_who_are_live(told):
     subscription = Subscription("c", initial=lambda: "state")
-    async with Client(subscription, on_written=told.append) as first, Client(on_written=told.append) as second:
+    async with Client(subscription) as first, Client() as second:
         await first.take(2)
         await second.take(1)
         assert b"data: state" in b"".join(told)
         start = second.events[0].id
         async with asyncio.timeout(DEADLINE_SECONDS):
-            while not (first.driver.is_live and second.driver.is_live):
+            while not (first.driver.is_caught_up and second.driver.is_caught_up):
                 await asyncio.sleep(0.001)
         told.clear()
         send_event("c", "live")
         await first.take(3)
         assert [frame.count(b"data: live") for frame in told] == [1]
         told.clear()
-        async with Client(last_event_id=start, on_written=told.append) as resumed:
+        async with Client(last_event_id=start) as resumed:
             await resumed.take(1)
             assert b"data: live" in b"".join(told)
 
 
 @pytest.mark.parametrize("leaves", [False, True])
-async def test_what_has_to_wait_is_told_when_it_was_written(leaves):
-    told, wait = [], asyncio.get_running_loop().create_future()
-    async with Client(on_written=told.append) as client:
+async def test_what_has_to_wait_is_told_when_it_was_written(leaves, told):
+    wait = asyncio.get_running_loop().create_future()
+    async with Client() as client:
         await client.take(1)
         async with asyncio.timeout(DEADLINE_SECONDS):
-            while not client.driver.is_live:
+            while not client.driver.is_caught_up:
                 await asyncio.sleep(0.001)
         told.clear()
-        client.driver._write = lambda frame: wait
+        client.write = lambda frame: wait
         send_event("c", "waits")
         for _ in range(20):
             await asyncio.sleep(0)
@@ -90,11 +95,11 @@ def behind(monkeypatch):
     """Return a function that lets the hub fall behind, and returns one that lets it go on."""
 
     def hold():
-        held, take = [], Hub._take
-        monkeypatch.setattr(Hub, "_take", lambda self, piece: held.append((self, piece)))
+        held, take = [], Hub._on_batch
+        monkeypatch.setattr(Hub, "_on_batch", lambda self, piece: held.append((self, piece)))
 
         def release():
-            monkeypatch.setattr(Hub, "_take", take)
+            monkeypatch.setattr(Hub, "_on_batch", take)
             for arguments in held:
                 take(*arguments)
 
@@ -131,7 +136,7 @@ async def test_a_cursor_that_the_hub_has_not_reached_yet(behind):
         async with Client(last_event_id=str(head)) as second:
             for _ in range(10):  # it neither spins nor goes live
                 await asyncio.sleep(0)
-            assert not second.driver.is_live
+            assert not second.driver.is_caught_up
             send_event("c", "after")
             await asyncio.sleep(0.05)
             release()
@@ -152,10 +157,10 @@ async def test_what_was_pruned_before_the_hub_read_it_is_a_reset_of_live_streams
         monitored = hub("default")
         here = monitored.cursor
         newest = LoggedEvent(here.offset + 3, "c", "message", "3")
-        TAKE(monitored, Events([newest], here.offset + 2, here.offset + 3, here.epoch))
+        ON_BATCH(monitored, Batch([newest], here.offset + 2, here.offset + 3, here.epoch))
         assert (await client.take(2))[1].event == "reset"
         send_event("quiet", "x")
-        TAKE(monitored, await broker("default").read(["quiet"], here.offset + 3, here.offset + 4))
+        ON_BATCH(monitored, await broker("default").read(["quiet"], here.offset + 3, here.offset + 4))
         assert [event.event for event in await quiet.take(2)] == ["ready", "message"]
 
 
@@ -192,13 +197,13 @@ async def test_what_comes_during_a_slow_push_is_joined():
 
     async with Client() as client:
         await client.take(1)
-        write = client.driver._write
+        write = client.write
 
         def slow(frame):
             time.sleep(0.01)
             return write(frame)
 
-        client.driver._write = slow
+        client.write = slow
         client.writes = 0
         await publish(100)
         assert [event.data for event in (await client.take(101))[1:]] == [str(number) for number in range(100)]
@@ -214,7 +219,7 @@ async def test_events_of_a_log_that_is_replaced_while_it_is_read(monkeypatch):
         for number in range(3):
             send_event("c", number)
         await first.take(4)
-        monkeypatch.setattr(Ring, "read", lambda *arguments: None)  # all from the log
+        monkeypatch.setattr(ReplayBuffer, "read", lambda *arguments: None)  # all from the log
         read, reading, go_on = memory.MemoryBroker.read, asyncio.Event(), asyncio.Event()
 
         async def slow_read(self, *arguments):
@@ -297,7 +302,7 @@ async def test_the_heartbeat_names_the_cursor_of_all_channels():
 
 def test_the_ring_is_bounded_and_knows_from_where_on_it_is_whole():
     size = 10 * (OVERHEAD_BYTES + 100)
-    ring = Ring(size)
+    ring = ReplayBuffer(size)
     for offset in range(1, 1001):
         ring.append(offset, "ab"[offset % 2], b"x" * 100)
         assert ring.bytes <= size

@@ -15,11 +15,13 @@ from serversent.brokers.database import DatabaseBroker
 from serversent.brokers.memory import MemoryBroker
 from serversent.channels import hub as hub_module
 from serversent.channels.hub import Hub, hub, stop_hubs
-from serversent.concurrency.tasks import begun
+from serversent.concurrency.tasks import run_eagerly
 from serversent.errors import BrokerUnavailable
+from serversent.servers.base import ServerAdapter
 from serversent.serving import channel_stream as subscribe
-from serversent.serving.channel_stream import ChannelDriver
+from serversent.serving.channel_stream import ChannelStream
 from serversent.serving.connection import Connection
+from serversent.serving.grant import Grant
 from serversent.testing import open_stream
 from tests.channel_client import Client
 from tests.waiting import DEADLINE_SECONDS
@@ -59,16 +61,16 @@ async def test_an_event_between_two_ends_is_not_lost(monkeypatch):
     """The log is asked what is closed as of the stream's position: it is ahead of the hub, by an event and an end."""
     async with Client(["a", "b"]) as client:
         await client.take(1)
-        original, take, held = MemoryBroker.closed, Hub._take, []
+        original, take, held = MemoryBroker.closed, Hub._on_batch, []
 
         async def closed(self, *arguments):
             if not held:
-                monkeypatch.setattr(Hub, "_take", lambda self, piece: held.append((self, piece)))
+                monkeypatch.setattr(Hub, "_on_batch", lambda self, piece: held.append((self, piece)))
                 send_event("b", "x")
                 close_channel("b")
                 await asyncio.sleep(0.02)
             found = await original(self, *arguments)
-            monkeypatch.setattr(Hub, "_take", take)
+            monkeypatch.setattr(Hub, "_on_batch", take)
             return found
 
         monkeypatch.setattr(MemoryBroker, "closed", closed)
@@ -98,13 +100,13 @@ async def test_an_answer_from_before_the_last_end_is_not_taken(slow):
         await first.take(1)
         await second.take(1)
         go = asyncio.Event()
-        write = second.driver._write
+        write = second.write
 
         def slow_write(frame):
             write(frame)
             return go.wait()
 
-        second.driver._write = slow_write
+        second.write = slow_write
         gate = slow("closed")
         send_event("a", "x")
         await asyncio.sleep(0.02)  # the second waits for its client
@@ -167,7 +169,7 @@ async def test_a_read_of_the_old_log_is_not_shared_with_the_new(slow, ends_first
             send_event("c", f"old {number}")
         await first.take(4)
         here = hub("default")
-        here._ring.clear(here.cursor.offset)  # it is in the log alone
+        here._buffer.clear(here.cursor.offset)  # it is in the log alone
         gate = slow("read")
         async with Client("c", last_event_id=f"{here.cursor.epoch}-0"):
             await asyncio.sleep(0.01)
@@ -181,7 +183,7 @@ async def test_a_read_of_the_old_log_is_not_shared_with_the_new(slow, ends_first
             async with asyncio.timeout(DEADLINE_SECONDS):
                 while here.cursor.epoch != "other":
                     await asyncio.sleep(0.001)
-            here._ring.clear(here.cursor.offset)
+            here._buffer.clear(here.cursor.offset)
             if ends_first:
                 gate.set()
                 await asyncio.sleep(0.01)
@@ -213,15 +215,15 @@ async def test_a_head_that_was_asked_for_before_the_cursor_was_given_resets_nobo
         known = Client("c")
         entering = [asyncio.ensure_future(unknown.__aenter__())]
         await asyncio.sleep(0.01)
-        held, take = [], Hub._take
-        monkeypatch.setattr(Hub, "_take", lambda self, piece: held.append((self, piece)))
+        held, take = [], Hub._on_batch
+        monkeypatch.setattr(Hub, "_on_batch", lambda self, piece: held.append((self, piece)))
         send_event("c", "seen in another process")
         known.driver._last_event_id = str(cursor())
         entering.append(asyncio.ensure_future(known.__aenter__()))
         await asyncio.sleep(0.01)
         gate.set()
         await asyncio.gather(*entering)
-        monkeypatch.setattr(Hub, "_take", take)
+        monkeypatch.setattr(Hub, "_on_batch", take)
         for arguments in held:
             take(*arguments)
         send_event("c", "after")
@@ -243,15 +245,15 @@ async def test_a_stream_that_is_not_live_has_heartbeats_while_its_channel_is_bus
 
     async with Client("c") as other:
         await other.take(1)
-        driver = ChannelDriver(Subscription("c", initial=initial), name="test")
+        driver = ChannelStream(Grant(Subscription("c", initial=initial), name="test"))
         await driver.begin()
-        connection = Connection(send, asyncio.Event().wait, driver, b": open\n")
+        connection = Connection(ServerAdapter(send), asyncio.Event().wait, driver)
         serving = asyncio.ensure_future(connection.serve())
         await asyncio.sleep(0.01)
         for second in range(60):
             send_event("c", second)
             await other.take(second + 2)
-            connection.look(1000.0 + second, 15)
+            connection.on_tick(1000.0 + second, 15)
             await asyncio.sleep(0)
         assert b": hb\n" in sent
         serving.cancel()
@@ -275,13 +277,13 @@ async def test_the_first_requests_context_is_not_kept():
 
     client = await asyncio.create_task(request())
     try:
-        take = hub("default")._take
-        hub("default")._take = lambda piece: (seen.append(variable.get(None)), take(piece))
+        take = hub("default")._on_batch
+        hub("default")._on_batch = lambda piece: (seen.append(variable.get(None)), take(piece))
         send_event("c", "x")
         await client.take(2)
         assert seen == [None]
     finally:
-        del hub("default")._take
+        del hub("default")._on_batch
         await client.__aexit__()
 
 
@@ -344,7 +346,7 @@ async def test_reads_that_run_as_their_broker_is_closed_end():
 async def test_who_waits_for_the_hub_is_woken_by_its_end():
     async with Client("c") as client:
         await client.take(1)
-        waiting = asyncio.ensure_future(hub("default").moved())
+        waiting = asyncio.ensure_future(hub("default").wait_for_batch())
         await asyncio.sleep(0)
         client.driver.cancel()
         await stop_hubs()
@@ -400,9 +402,9 @@ async def test_a_write_that_was_begun_is_ended_before_its_stream_is():
 
     async with Client() as client:
         await client.take(1)
-        while not client.driver.is_live:
+        while not client.driver.is_caught_up:
             await asyncio.sleep(0)
-        client.driver._write = lambda frame: begun(send())
+        client.write = lambda frame: run_eagerly(send())
         client.driver.push(b"data: x\n\n")
         assert lock.locked()
         client.driver.cancel()  # before anything else has its turn
@@ -417,7 +419,7 @@ async def test_a_cancellation_raised_by_a_servers_send_takes_no_other_stream_wit
     async with Client() as bad, Client() as good:
         await bad.take(1)
         await good.take(1)
-        bad.driver._write = fail
+        bad.write = fail
         send_event("c", "x")
         send_event("c", "y")
         await good.take(3)
@@ -428,7 +430,7 @@ async def test_a_cancellation_raised_by_a_servers_send_takes_no_other_stream_wit
 async def test_a_channel_closed_as_the_hub_stops_ends_its_stream():
     async with Client() as client:
         await client.take(1)
-        while not client.driver.is_live:
+        while not client.driver.is_caught_up:
             await asyncio.sleep(0)
         stopping = asyncio.create_task(hub("default").stop())
         await asyncio.sleep(0)

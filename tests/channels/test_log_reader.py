@@ -1,12 +1,12 @@
-"""Reads that are shared: by those who lag behind at different places, and by those who ask at the same time."""
+"""LogReader that are shared: by those who lag behind at different places, and by those who ask at the same time."""
 
 import asyncio
 import random
 
 import pytest
 
-from serversent.brokers import Events, LoggedEvent
-from serversent.channels.log_reader import KEPT_BYTES, KEPT_PAGES, Reads
+from serversent.brokers import Batch, LoggedEvent
+from serversent.channels.log_reader import KEPT_BYTES, KEPT_PAGES, LogReader
 from serversent.errors import BrokerUnavailable, CursorExpired
 from serversent.wire.cursor import Cursor
 
@@ -41,21 +41,21 @@ class Log:
         await self.answer("head")
         return Cursor("e", EVENTS)
 
-    async def read(self, channels, after, upto):
+    async def read(self, channels, after, end):
         await self.answer("read", after)
         start = self.floor if after is None else after
         if start < self.floor:
             raise CursorExpired(start, self.floor)
-        offsets = range(start + 1, min(start + PAGE, upto) + 1)
-        return Events([LoggedEvent(offset, "c", "message", self.data) for offset in offsets], start, offsets[-1])
+        offsets = range(start + 1, min(start + PAGE, end) + 1)
+        return Batch([LoggedEvent(offset, "c", "message", self.data) for offset in offsets], start, offsets[-1])
 
-    async def closed(self, channels, upto):
-        await self.answer("closed", upto, frozenset(channels))
+    async def closed(self, channels, end):
+        await self.answer("closed", end, frozenset(channels))
         return {channel for channel in channels if channel.startswith("closed")}
 
 
 def reads_of(log):
-    return Reads(log, lambda page: [(event.offset, event.data.encode()) for event in page.events])
+    return LogReader(log, lambda page: [(event.offset, event.data.encode()) for event in page.events])
 
 
 async def follow(reads, position):
@@ -90,8 +90,8 @@ async def test_what_is_kept_is_bounded():
     log.data = "x" * 1000
     reads = reads_of(log)
     await follow(reads, 0)
-    assert 0 < reads._bytes <= KEPT_BYTES
-    assert reads._bytes == sum(page.size() for page in reads._pages.values())
+    assert 0 < reads._page_bytes <= KEPT_BYTES
+    assert reads._page_bytes == sum(page.size() for page in reads._pages.values())
     log.data = ""
     for after in range(1000):
         await reads.page(frozenset({f"c{after}"}), after, EVENTS)
@@ -110,8 +110,8 @@ async def test_one_who_is_too_late_takes_no_other_with_it():
 async def test_from_the_oldest():
     log = Log(floor=1000)
     reads = reads_of(log)
-    for frames, upto in await asyncio.gather(*(reads.first(CHANNELS, "oldest", EVENTS) for _ in range(50))):
-        assert (frames[0][0], upto) == (1001, 1500)
+    for frames, end in await asyncio.gather(*(reads.first(CHANNELS, "oldest", EVENTS) for _ in range(50))):
+        assert (frames[0][0], end) == (1001, 1500)
     assert len(log.asked) == 1
     assert not reads._pages
 
@@ -153,7 +153,7 @@ async def test_nothing_is_read_from_a_broker_that_is_being_closed():
     asking = asyncio.create_task(reads.closed(CHANNELS, 7))
     waiting = asyncio.create_task(reads.page(CHANNELS, 10_000, EVENTS))
     await asyncio.sleep(0)
-    reads.end()
+    reads.close()
     found = await asyncio.gather(reading, asking, waiting, return_exceptions=True)
     assert {type(error) for error in found} == {BrokerUnavailable}
     assert log.asked == []

@@ -13,7 +13,7 @@ from serversent import Subscription, channel_stream, event_stream
 from serversent.asgi import get_asgi_application
 from serversent.brokers import memory
 from serversent.concurrency import loop_monitor as blocking
-from serversent.serving.registry import open_connections
+from serversent.serving.registry import connection_registry
 from serversent.testing import open_stream
 
 SETTINGS = {"BROKERS": {"default": {"BACKEND": "serversent.brokers.memory.MemoryBroker"}}}
@@ -164,6 +164,6 @@ async def test_others_get_their_turn_and_a_client_that_leaves_is_noticed():
         assert turns >= 4
         async with asyncio.timeout(SECONDS):
             stream._gone.set()
-            while len(open_connections()):
+            while len(connection_registry()):
                 await asyncio.sleep(0)
     counting.cancel()

@@ -5,7 +5,7 @@ import contextlib
 
 import pytest
 
-from serversent.concurrency.tasks import begun
+from serversent.concurrency.tasks import run_eagerly
 
 
 async def test_one_that_never_waits_needs_nobody():
@@ -13,7 +13,7 @@ async def test_one_that_never_waits_needs_nobody():
         found.append(1)
 
     found = []
-    assert begun(run(found)) is None
+    assert run_eagerly(run(found)) is None
     assert found == [1]
 
 
@@ -22,7 +22,7 @@ async def test_an_error_before_the_first_wait_is_raised_at_once():
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        begun(fail())
+        run_eagerly(fail())
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
@@ -38,7 +38,7 @@ async def test_the_rest_goes_on_where_it_is_awaited(moment):
             await asyncio.sleep(0.001)
         order.append("ended")
 
-    rest = begun(run())
+    rest = run_eagerly(run())
     order.append("left")
     if moment == "before":
         gate.set_result("gate")
@@ -61,7 +61,7 @@ async def test_an_error_of_what_it_waits_for_arrives_in_it():
             seen.append(error)
             raise
 
-    rest = begun(run())
+    rest = run_eagerly(run())
     gate.set_exception(ValueError("gone"))
     with pytest.raises(ValueError, match="gone"):
         await rest
@@ -77,7 +77,7 @@ async def test_a_cancellation_of_who_awaits_it_arrives_in_it():
         finally:
             closed.append(1)
 
-    task = asyncio.create_task(_await(begun(run())))
+    task = asyncio.create_task(_await(run_eagerly(run())))
     await asyncio.sleep(0)
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):

@@ -103,7 +103,7 @@ def test_who_connects_waits_for_the_marks(ada, monkeypatch):
     marker, made = Marker(), make(ada, 3)
     for each in made:
         marker.add(frame(each))
-        marker.settle(20)
+        marker.wait_for_pending(20)
         assert Notification.objects.get(pk=each.pk).sent
 
 

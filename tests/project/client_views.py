@@ -16,7 +16,7 @@ from django.templatetags.static import static
 from django.views.decorators.csrf import csrf_exempt
 
 from serversent import channel_stream, event_stream, send_event
-from serversent.serving.registry import open_connections
+from serversent.serving.registry import connection_registry
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -96,7 +96,7 @@ async def what_was_asked(request, name):
 async def connections(request):
     """Count the open connections of a channel."""
     channel = request.GET["channel"]
-    return JsonResponse(sum(channel in connection.channels for connection in open_connections()), safe=False)
+    return JsonResponse(sum(channel in connection.channels for connection in connection_registry()), safe=False)
 
 
 @login_not_required

@@ -30,7 +30,7 @@ from serversent import (
     sse_url,
 )
 from serversent.models import Event
-from serversent.serving.registry import open_connections
+from serversent.serving.registry import connection_registry
 
 from . import middleware_for_reload  # noqa: F401
 
@@ -68,7 +68,7 @@ async def state(request):
             "flooded": flooded,
             "threads": sorted(thread.name for thread in threading.enumerate()),
             "tasks": len(asyncio.all_tasks()),
-            "open": len(open_connections()),
+            "open": len(connection_registry()),
         }
     )
 

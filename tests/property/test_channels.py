@@ -19,7 +19,8 @@ from serversent.brokers import OutgoingEvent, memory
 from serversent.channels.hub import hub, stop_hubs
 from serversent.channels.subscription import Subscription
 from serversent.event import EventParser
-from serversent.serving.channel_stream import ChannelDriver
+from serversent.serving.channel_stream import ChannelStream
+from serversent.serving.grant import Grant
 from serversent.wire.cursor import Cursor
 from tests.conftest import BROKERS
 
@@ -136,7 +137,7 @@ class Client:
         self.start = Cursor.parse(self.cursor) if self.cursor else None
         self.got = []
         self.ended = False
-        self.driver = ChannelDriver(Subscription(self.channels), name="property", last_event_id=self.cursor)
+        self.driver = ChannelStream(Grant(Subscription(self.channels), name="property", last_event_id=self.cursor))
         await self.driver.begin()
         self.direct = Direct(self) if self.is_direct else None
         self.driver.attach(self.write, self.end, self.direct)
@@ -219,7 +220,7 @@ class World:
         while self.seen < head.offset:
             page = await self.broker.read(CHANNELS, self.seen, head.offset)
             self.truth += page.events
-            self.seen = page.upto
+            self.seen = page.end
 
     def committed(self, start, channels):
         """Events after a cursor, however often the epoch was changed: the log stays the same one."""
@@ -356,7 +357,7 @@ class World:
             return
 
         def is_settled():
-            return all(each.ended or (hub("default").cursor == head and each.driver.is_live) for each in connected)
+            return all(each.ended or (hub("default").cursor == head and each.driver.is_caught_up) for each in connected)
 
         async with asyncio.timeout(DEADLINE_SECONDS):
             while not is_settled():

@@ -146,8 +146,8 @@ revocations = st.builds(
     user=users,
     sessions=sessions,
     channel=st.sampled_from(["", "a", "b"]),
-    is_over=st.just(False),
-    at=st.just(0.0),
+    session_ended=st.just(False),
+    sent_at=st.just(0.0),
 ).filter(lambda found: found.user or found.sessions or found.channel)
 
 
@@ -161,8 +161,8 @@ def test_a_url_is_refused_if_and_only_if_something_later_means_it(taken_back, si
         assert parse_revocation(offset, each.data()) == each
         store.add(each, offset, "!revoked", time.time())
     identity = Identity(user, sessions, "", 0.0, Cursor("a", signed))
-    expected = any(each.means(identity, channels) for each in taken_back[signed:])
-    assert store.refuses(identity, channels) == expected
+    expected = any(each.matches(identity, channels) for each in taken_back[signed:])
+    assert store.rejects_url(identity, channels) == expected
 
 
 @fuzzed

@@ -9,7 +9,9 @@ from hypercorn.protocol.http_stream import HTTPStream
 from uvicorn.protocols.http import h11_impl, httptools_impl
 from uvicorn.protocols.http.flow_control import FlowControl
 
-from serversent.servers.adapters import direct_writer, may_receive_again, runs_by_hand, with_backpressure, write_all
+from serversent.servers.base import ServerAdapter
+from serversent.servers.detect import adapter_for
+from serversent.servers.uvicorn import uvicorn_cycle, write_all
 
 
 class Transport(asyncio.Transport):
@@ -51,7 +53,7 @@ async def test_a_direct_write_is_the_same_bytes_as_send(body):
     transport.written = b""
     await cycle.send({"type": "http.response.body", "body": body, "more_body": True})
     sent, transport.written = transport.written, b""
-    assert write_all([direct_writer(cycle.send)], body) == []
+    assert write_all([adapter_for(cycle.send).fast_path], body) == []
     assert transport.written == sent != b""
 
 
@@ -62,9 +64,9 @@ async def refused(cycle, transport) -> bool:
 
 async def test_nothing_is_written_directly_where_send_would_do_otherwise():
     cycle, transport, start = started_cycle()
-    assert direct_writer(cycle.send) is None, "no headers yet"
+    assert adapter_for(cycle.send).fast_path is None, "no headers yet"
     await cycle.send(start)
-    assert direct_writer(cycle.send) is cycle
+    assert adapter_for(cycle.send).fast_path is cycle
     cycle.flow.pause_writing()
     assert await refused(cycle, transport), "the client does not read"
     cycle.flow.resume_writing()
@@ -77,7 +79,7 @@ async def test_nothing_is_written_directly_where_send_would_do_otherwise():
 
     cycle, transport, start = started_cycle(headers=[(b"content-length", b"100")])
     await cycle.send(start)
-    assert direct_writer(cycle.send) is None, "no chunks"
+    assert adapter_for(cycle.send).fast_path is None, "no chunks"
 
 
 async def test_one_that_fails_takes_no_other_with_it():
@@ -103,9 +105,9 @@ async def test_only_a_send_of_uvicorns_own_is_passed_by():
     async def middleware(message):
         await cycle.send(message)
 
-    assert direct_writer(cycle.send) is cycle
-    assert direct_writer(middleware) is None
-    assert direct_writer(h11_impl.RequestResponseCycle.__new__(h11_impl.RequestResponseCycle).send) is None
+    assert adapter_for(cycle.send).fast_path is cycle
+    assert adapter_for(middleware).fast_path is None
+    assert adapter_for(h11_impl.RequestResponseCycle.__new__(h11_impl.RequestResponseCycle).send).fast_path is None
 
 
 def bare(cls):
@@ -113,35 +115,37 @@ def bare(cls):
 
 
 async def test_a_servers_own_send_needs_no_task():
-    assert runs_by_hand(bare(httptools_impl.RequestResponseCycle).send)
-    assert runs_by_hand(bare(h11_impl.RequestResponseCycle).send)
-    assert runs_by_hand(bare(HTTPStream).app_send)
-    assert not runs_by_hand(asyncio.Queue().put)
+    assert adapter_for(started_cycle()[0].send).supports_eager_send
+    h11_cycle = bare(h11_impl.RequestResponseCycle)
+    h11_cycle.transport = Transport()
+    assert adapter_for(h11_cycle.send).supports_eager_send
+    assert adapter_for(bare(HTTPStream).app_send).supports_eager_send
+    assert not adapter_for(asyncio.Queue().put).supports_eager_send
 
     async def middleware(message):
         raise AssertionError
 
-    assert not runs_by_hand(middleware)
+    assert not adapter_for(middleware).supports_eager_send
 
 
 async def test_with_the_setting_off_there_is_nothing_but_asgi(settings):
     cycle, _, start = started_cycle()
     await cycle.send(start)
     settings.SERVERSENT = {"SERVER_SHORTCUTS": False}
-    assert direct_writer(cycle.send) is None
-    assert not runs_by_hand(cycle.send)
-    assert not may_receive_again(cycle.receive)
+    assert adapter_for(cycle.send).fast_path is None
+    assert not adapter_for(cycle.send).supports_eager_send
+    assert uvicorn_cycle(cycle.receive) is None
     request = bare(WebRequest)
     request.channel = object()
     send = functools.partial(lambda protocol, message: None, request)
-    assert with_backpressure(send) is send
+    assert type(adapter_for(send)) is ServerAdapter
 
 
 async def test_uvicorn_tells_of_the_disconnect_after_a_cancelled_receive():
     cycle, _, _ = started_cycle()
     cycle.more_body = False
     cycle.message_event.set()
-    assert may_receive_again(cycle.receive)
+    assert uvicorn_cycle(cycle.receive) is not None
     assert (await cycle.receive())["type"] == "http.request"
     receiving = asyncio.ensure_future(cycle.receive())
     await asyncio.sleep(0)

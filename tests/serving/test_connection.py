@@ -5,23 +5,21 @@ import time
 
 from django.test import override_settings
 
+from serversent.servers.base import ServerAdapter
 from serversent.serving.connection import AGE_JITTER, Connection
+from serversent.serving.source import StreamSource
 
 
-class Driver:
+class Source(StreamSource):
     name = "test"
-    channels = ()
 
-    def writes(self):
-        return 0
-
-    def heartbeat(self):
-        return b": hb\n"
+    def opening(self):
+        return b""
 
     def cancel(self):
         pass
 
-    def attach(self, write, on_end, direct=None):
+    def attach(self, write, on_end, fast_path=None):
         pass
 
 
@@ -30,7 +28,7 @@ class Client:
 
     def __init__(self):
         self.body = b""
-        self.connection = Connection(self.send, self.gone, Driver(), b"")
+        self.connection = Connection(ServerAdapter(self.send), self.gone, Source())
 
     async def send(self, message):
         self.body += message.get("body", b"")
@@ -39,14 +37,14 @@ class Client:
         await asyncio.get_running_loop().create_future()
 
     async def write(self, frame):
-        if pause := self.connection.write(frame):
+        if pause := self.connection._writer.write(frame):
             await pause
 
     async def silence(self, seconds):
         """Let the timer look as if so many seconds had passed without a word."""
         now = time.monotonic()
         for passed in range(int(seconds) + 1):
-            self.connection.look(now + passed, 15)
+            self.connection.on_tick(now + passed, 15)
         await asyncio.sleep(0.01)
 
 

@@ -13,8 +13,10 @@ import pytest
 from django.test import override_settings
 
 from serversent import Subscription, send_event
+from serversent.access import revocation_feed as feed_module
 from serversent.access.end_streams import end_streams
 from serversent.access.identity import Identity
+from serversent.access.revocation_feed import RevocationFeed, _Applied, _Watcher, revocation_feed
 from serversent.access.revocations import Revocation
 from serversent.brokers import memory
 from serversent.brokers.memory import MemoryBroker
@@ -22,8 +24,8 @@ from serversent.channels.hub import hub, stop_hubs
 from serversent.concurrency.turns import AT_ONCE
 from serversent.errors import BrokerUnavailable, StreamRefused
 from serversent.notifications.marking import Marker
-from serversent.serving import revocation_watch
-from serversent.serving.registry import OpenConnections
+from serversent.serving.registry import ConnectionRegistry
+from serversent.signals import events_written
 from serversent.wire.cursor import Cursor
 from tests.channel_client import Client
 from tests.processes import ROOT
@@ -43,10 +45,12 @@ def memory_broker():
 
 
 async def test_an_error_of_who_is_told_takes_no_event_from_anybody(caplog):
-    def fail(written):
-        raise RuntimeError("can't start new thread")
+    def fail(sender, channels, **kwargs):
+        if "a" in channels:
+            raise RuntimeError("can't start new thread")
 
-    async with Client("a", on_written=fail) as told, Client("b") as other:
+    events_written.connect(fail)
+    async with Client("a") as told, Client("b") as other:
         await told.take(1)
         await other.take(1)
         for number in range(3):
@@ -55,7 +59,8 @@ async def test_an_error_of_who_is_told_takes_no_event_from_anybody(caplog):
         assert [event.data for event in (await told.take(4))[1:]] == ["0", "1", "2"]
         assert [event.data for event in (await other.take(4))[1:]] == ["0", "1", "2"]
         assert not told.over.is_set()
-    assert "could not be handed on" in caplog.text
+    events_written.disconnect(fail)
+    assert "can't start new thread" in caplog.text
 
 
 def test_notifications_are_marked_again_after_a_thread_could_not_be_started(monkeypatch, db):
@@ -93,7 +98,7 @@ async def test_an_error_in_one_push_ends_its_streams_alone(caplog, monkeypatch):
 def _failing_for(group, push):
     def pushed(self):
         if self is group:
-            self.new = []
+            self._new = []
             raise RuntimeError("a bug")
         push(self)
 
@@ -113,9 +118,9 @@ async def test_a_hub_that_could_not_start_starts_later(monkeypatch, method, erro
         return await original(self, *args, **kwargs)
 
     monkeypatch.setattr(MemoryBroker, method, once)
-    default = hub("default")
-    default.watched_since = time.monotonic() - 1
-    default._heard, default._heard_at = Cursor(memory.MemoryBroker("default", {}).cursor().epoch, 0), time.monotonic()
+    feed = revocation_feed()
+    feed._watcher = _Watcher(lambda revocation: None, lambda: None, time.monotonic() - 1)
+    feed._applied = _Applied(Cursor(memory.MemoryBroker("default", {}).cursor().epoch, 0), time.monotonic())
     send_event("c", "before")
     with suppress(BrokerUnavailable, RuntimeError):
         async with Client("c") as client:
@@ -144,13 +149,13 @@ async def test_revocations_are_remembered_after_another_epoch_and_an_error(monke
         signed = Identity("5", (), "", time.monotonic(), default.cursor)
         end_streams(user=5)
         async with asyncio.timeout(DEADLINE_SECONDS):
-            while not default.revocations.refuses(signed, ()):
+            while not revocation_feed().revocations.rejects_url(signed, ()):
                 await asyncio.sleep(0.001)
         monkeypatch.setattr(MemoryBroker, "recent", recent)
         await asyncio.sleep(1.2)  # the look is tried again after a second
-        assert default.revocations.refuses(signed, ())
+        assert revocation_feed().revocations.rejects_url(signed, ())
         with pytest.raises(StreamRefused):
-            async with Client("c", signed=signed):
+            async with Client("c", url_identity=signed):
                 pass
 
 
@@ -167,14 +172,14 @@ async def test_a_stream_that_begins_while_the_hub_is_behind_gets_nothing_old(mon
                 if not events:
                     yield piece
                     continue
-                yield piece._replace(events=events, upto=events[-1].offset)
+                yield piece._replace(events=events, end=events[-1].offset)
                 await release.wait()
 
         monkeypatch.setattr(MemoryBroker, "tail", slowly)
         await default.stop()
         await default.start()
         ended = []
-        default.on_revocation = ended.append
+        revocation_feed()._watcher = _Watcher(ended.append, lambda: None, time.monotonic())
         for number in range(50):
             send_event("c", number)
         end_streams(user=7)
@@ -188,7 +193,7 @@ async def test_a_stream_that_begins_while_the_hub_is_behind_gets_nothing_old(mon
         assert ended[0].user == "7"
         second = Client("c")
         await second.driver.begin()
-        assert second.driver._position == (await default.head()).offset
+        assert second.driver._position.offset == (await default.head()).offset
         second.driver.cancel()
         release.set()
 
@@ -199,11 +204,11 @@ async def test_a_stream_that_begins_while_the_hub_is_behind_gets_nothing_old(mon
 @pytest.mark.parametrize("step", [-30, 3600])
 async def test_a_wall_clock_that_is_set_decides_nothing(monkeypatch, step):
     """Streams that are open are ended, and those that begin later go on."""
-    connections = OpenConnections()
+    connections = ConnectionRegistry()
     opened = _Served(user="5")
     connections.add(opened)
     async with asyncio.timeout(DEADLINE_SECONDS):
-        while hub("default")._heard is None:
+        while revocation_feed()._applied is None:
             await asyncio.sleep(0.001)
     clock = time.time
     with monkeypatch.context() as patched:
@@ -229,7 +234,7 @@ class _Served:
         self.ended = False
         self.looks = 0
 
-    def look(self, now, heartbeat_seconds):
+    def on_tick(self, now, heartbeat_seconds):
         self.looks += 1
 
     def drain(self, delay):
@@ -243,7 +248,7 @@ class _Served:
 
 
 class _Broken(_Served):
-    def look(self, now, heartbeat_seconds):
+    def on_tick(self, now, heartbeat_seconds):
         raise AttributeError("'H2Stream' object has no attribute 'forceAbortClient'")
 
     def drain(self, delay):
@@ -251,7 +256,7 @@ class _Broken(_Served):
 
 
 async def test_the_error_of_one_connection_stops_no_timer(caplog):
-    connections = OpenConnections()
+    connections = ConnectionRegistry()
     broken, others = _Broken(), [_Served() for _ in range(3)]
     for each in (others[0], broken, *others[1:]):
         connections.add(each)
@@ -260,7 +265,7 @@ async def test_the_error_of_one_connection_stops_no_timer(caplog):
             await asyncio.sleep(0.01)
     assert broken.ended
     assert not any(each.ended for each in others)
-    assert "could not be looked after" in caplog.text
+    assert "A connection failed" in caplog.text
     connections.drain()
     for each in (broken, *others):
         connections.discard(each)
@@ -268,18 +273,18 @@ async def test_the_error_of_one_connection_stops_no_timer(caplog):
 
 async def test_a_logout_looks_at_its_own_streams_alone(monkeypatch):
     """Whoever else is open, and however many."""
-    connections, looked = OpenConnections(), []
+    connections, looked = ConnectionRegistry(), []
     served = [_Served(user=str(number), sessions=(f"s{number}",), key=f"k{number}") for number in range(300)]
     served.append(_Served(user="7", sessions=("another of 7",)))
     for each in served:
         connections.add(each)
-    means = Revocation.means
+    matches = Revocation.matches
     monkeypatch.setattr(
-        Revocation, "means", lambda self, who, channels: looked.append(who) or means(self, who, channels)
+        Revocation, "matches", lambda self, who, channels: looked.append(who) or matches(self, who, channels)
     )
     for revocation, count in ((_revocation(sessions=("s5",)), 1), (_revocation(user="7"), 2), (_revocation("x"), 0)):
         looked.clear()
-        connections._end_revoked(revocation)
+        connections._end_matching(revocation)
         assert len(looked) == count
     connections.end_session("k9")
     assert [each.identity.user for each in served if each.ended] == ["9"]
@@ -296,7 +301,7 @@ def _revocation(user="", sessions=()):
 
 async def test_a_process_without_a_hub_warns_once_in_an_outage_and_again_in_the_next(monkeypatch, logged):
     """Streams of generators alone: revocations are looked for, on a broker that is made for each look."""
-    looks, is_away, make = [], True, revocation_watch.new_broker
+    looks, is_away, make = [], True, feed_module.new_broker
 
     def look(alias):
         looks.append(is_away)
@@ -304,10 +309,11 @@ async def test_a_process_without_a_hub_warns_once_in_an_outage_and_again_in_the_
             raise OSError("away")
         return make(alias)
 
-    monkeypatch.setattr(revocation_watch, "new_broker", look)
-    monkeypatch.setattr(revocation_watch, "OUTAGE_SECONDS", 0.001)
-    monkeypatch.setattr(revocation_watch, "LOOK_SECONDS", 0.001)
-    watching = asyncio.ensure_future(revocation_watch._watch(hub("default")))
+    monkeypatch.setattr(feed_module, "new_broker", look)
+    monkeypatch.setattr(feed_module, "OUTAGE_SECONDS", 0.001)
+    monkeypatch.setattr(feed_module, "POLL_SECONDS", 0.001)
+    feed = RevocationFeed(hub("default"))
+    watching = asyncio.ensure_future(feed._poll())
     async with asyncio.timeout(DEADLINE_SECONDS):
         for outages in (1, 2):
             is_away, begins = True, len(looks)
@@ -467,11 +473,11 @@ async def test_a_forged_cursor_shows_nothing_from_before_the_grant():
     granted = MemoryBroker("default", {}).cursor()
     signed = Identity("5", (), "", time.monotonic(), granted)
     forged = f"{granted.epoch}-0"
-    async with Client("c", last_event_id=forged, signed=signed, begins_at=str(granted)) as client:
+    async with Client("c", last_event_id=forged, url_identity=signed, begins_at=str(granted)) as client:
         assert (await client.take(1))[0].event == "reset"
         send_event("c", "after it")
         assert [event.data for event in await client.take(2)] == ["{}", "after it"]
-    async with Client("c", last_event_id=f"{granted.epoch}-1", signed=signed, begins_at=str(granted)) as honest:
+    async with Client("c", last_event_id=f"{granted.epoch}-1", url_identity=signed, begins_at=str(granted)) as honest:
         assert (await honest.take(1))[0].data == "after it"
 
 
@@ -483,7 +489,7 @@ async def test_an_older_cursor_that_missed_nothing_goes_on():
         send_event("another", "x")
     granted = MemoryBroker("default", {}).cursor()
     signed = Identity("5", (), "", time.monotonic(), granted)
-    async with Client("c", last_event_id=str(kept), signed=signed, begins_at=str(granted)) as client:
+    async with Client("c", last_event_id=str(kept), url_identity=signed, begins_at=str(granted)) as client:
         send_event("c", "new")
         assert (await client.take(1))[0].data == "new"
 

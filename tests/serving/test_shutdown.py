@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from serversent.servers.base import ServerAdapter
 from serversent.serving import shutdown
 from serversent.serving.shutdown import drain_on_stop
 
@@ -29,7 +30,7 @@ def test_one_handler_for_all_loops():
     signal.signal(signal.SIGINT, lambda *_: called.append("the server's"))
 
     async def stream():
-        drain_on_stop(send)
+        drain_on_stop(ServerAdapter(send))
 
     for _ in range(3000):
         asyncio.run(stream())
@@ -43,7 +44,7 @@ def test_a_server_that_puts_its_own_in_place_is_chained_again():
     called = []
 
     async def stream():
-        drain_on_stop(send)
+        drain_on_stop(ServerAdapter(send))
 
     for name in ("first", "second"):
         signal.signal(signal.SIGTERM, lambda *_, name=name: called.append(name))
@@ -64,7 +65,7 @@ def test_only_gunicorns_sigquit_stops_uvicorn(in_gunicorn, monkeypatch):
     signal.signal(signal.SIGQUIT, lambda *_: called.append(True))
 
     async def stream():
-        drain_on_stop(send)
+        drain_on_stop(ServerAdapter(send))
 
     asyncio.run(stream())
     signal.raise_signal(signal.SIGQUIT)

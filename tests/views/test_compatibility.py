@@ -15,7 +15,7 @@ from django.urls import path
 from serversent import Subscription, channel_stream, event_stream
 from serversent.asgi import get_asgi_application
 from serversent.brokers import memory
-from serversent.serving.registry import open_connections
+from serversent.serving.registry import connection_registry
 from serversent.testing import open_stream
 from tests.drf_views import ticks
 
@@ -55,9 +55,9 @@ async def check_stream(url, *wanted, headers=ACCEPT, application=None):
         taken = await stream.take(len(wanted), SECONDS)
         assert [event.data for event in taken] == list(wanted)
         async with asyncio.timeout(SECONDS):
-            while len(open_connections()) != 1:
+            while len(connection_registry()) != 1:
                 await asyncio.sleep(0.01)
-    assert len(open_connections()) == 0
+    assert len(connection_registry()) == 0
 
 
 async def answer_of(url, headers=ACCEPT):
@@ -88,7 +88,7 @@ async def test_a_view_of_django_rest_framework(url, data):
             if events == ["{}"]:  # ready
                 events = [event.data for event in await stream.take(1, SECONDS)]
             assert events == data
-            assert len(open_connections()) == 1
+            assert len(connection_registry()) == 1
 
 
 async def test_a_sync_generator_of_django_rest_framework():

@@ -17,6 +17,7 @@ from serversent import send_event
 from serversent.access.identity import is_for_another, new_session_id, page_user, session_ids
 from serversent.brokers import broker, memory
 from serversent.errors import StreamRefused
+from serversent.serving.source import StreamSource
 from serversent.views.handoff import Handoff
 from serversent.views.page_cursor import page_cursor
 from serversent.views.signed_urls import read_signed
@@ -217,13 +218,24 @@ def test_the_beginning_is_noted_of_every_request(memory_broker, client: Client):
     assert found == [1]
 
 
+class Source(StreamSource):
+    """A stream of no frames."""
+
+    def cancel(self):
+        pass
+
+    async def wait_closed(self, seconds):
+        pass
+
+
 async def test_a_stream_is_refused_to_a_page_of_another_user():
     """What `serversent.asgi` does with it; browser/test_shared.py has it in a browser."""
     handoff = Handoff(receive=None)
+    handoff.own_stream(Source())
     request = RequestFactory().get("/", HTTP_SERVERSENT_USER=page_user("1"))
     request.user = user(2)
     with pytest.raises(StreamRefused) as refused:
-        handoff.take_place(request, None)
+        handoff.admit(request)
     assert refused.value.status == 401
     await handoff.close()
 

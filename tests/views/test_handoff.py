@@ -18,8 +18,8 @@ from django.views import View
 
 from serversent import EventStreamResponse, event_stream
 from serversent.asgi import ASGIHandler
-from serversent.serving.generator_stream import StreamDriver
-from serversent.serving.registry import open_connections
+from serversent.serving.generator_stream import GeneratorStream
+from serversent.serving.registry import connection_registry
 from tests.waiting import DEADLINE_SECONDS
 
 closed: list[str] = []
@@ -304,7 +304,7 @@ async def nothing_left():
         while (
             asyncio.all_tasks() - tasks - {asyncio.current_task()}
             or any(thread.name == "serversent-stream" for thread in threading.enumerate())
-            or len(open_connections())
+            or len(connection_registry())
             or sorted(closed) != sorted([*entered, *(["view"] if "view" in closed else [])])
         ):
             await asyncio.sleep(0.01)
@@ -469,7 +469,7 @@ async def test_the_server_cancels_while_the_stream_ends_by_itself(application, o
     await server.until(lambda: b"tick" in server.body)
     for what in order:
         if what == "drain":
-            next(iter(open_connections())).drain(1.0)
+            next(iter(connection_registry())).drain(1.0)
         else:
             task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -487,7 +487,7 @@ async def test_a_stream_that_ends_by_itself_leaves_the_task_uncancelled(applicat
 
     task = asyncio.create_task(around())
     await server.until(lambda: b"tick" in server.body)
-    next(iter(open_connections())).drain(1.0)
+    next(iter(connection_registry())).drain(1.0)
     await finish(task)
     assert task.result() == 0
 
@@ -554,7 +554,7 @@ def test_the_end_of_the_loop_is_no_error_of_the_generator(logged):
     written = []
 
     async def serve():
-        driver = StreamDriver(values(), name="name")
+        driver = GeneratorStream(values(), name="name")
         driver.attach(written.append, lambda _: None)
         async with asyncio.timeout(DEADLINE_SECONDS):
             while not written:

@@ -17,7 +17,7 @@ from django.urls import path
 
 from serversent import aend_streams, asend_event
 from serversent.asgi import get_asgi_application
-from serversent.serving.registry import open_connections
+from serversent.serving.registry import connection_registry
 from serversent.testing import open_stream
 from tests import surroundings
 
@@ -89,9 +89,9 @@ async def until_user(stream):
 async def the_connection():
     """Return the one stream that is served, as soon as Django is done with its request."""
     async with asyncio.timeout(SECONDS):
-        while not len(open_connections()):
+        while not len(connection_registry()):
             await asyncio.sleep(0.01)
-    (connection,) = open_connections()
+    (connection,) = connection_registry()
     return connection
 
 
@@ -198,7 +198,7 @@ async def test_draining(middleware, name):
         # by itself, nothing is known once another response is around it.
         is_ours = not name.startswith(("plain", "bare")) and (middleware, name) != ("rewrapping", "response")
         assert (b"retry: 6000\n" in stream.body) == is_ours
-    assert not len(open_connections())
+    assert not len(connection_registry())
 
 
 @pytest.mark.parametrize("name", [*surroundings.FORMS, *surroundings.CHANNEL_FORMS])
@@ -222,7 +222,7 @@ async def test_an_encoded_stream_gets_no_comments_of_ours():
             async with open_stream(get_asgi_application(), f"/{name}/?seconds=60", headers=HEADERS) as stream:
                 while len(stream.body.split(b"data: ")) < 4:
                     await stream.next(SECONDS)
-                (connection,) = open_connections()
+                (connection,) = connection_registry()
                 before = len(stream.body)
                 if name == "plain-async":
                     await asyncio.sleep(1)
@@ -303,7 +303,7 @@ async def test_a_refusal_has_the_headers_of_middleware(status):
         for name in ("plain-async", "decorated-async", "channel-sync-initial"):
             async with open_stream(application, f"/{name}/?seconds=60", headers=HEADERS):
                 async with asyncio.timeout(SECONDS):
-                    while not len(open_connections()):
+                    while not len(connection_registry()):
                         await asyncio.sleep(0.01)
                 async with open_stream(application, f"/{name}/?seconds=60", headers=headers) as refused:
                     assert refused.status == status

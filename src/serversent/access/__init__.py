@@ -5,6 +5,7 @@ An identity names the user and the session of a stream; a revocation ends the st
 - ``identity``: the user, the session and the address of a request
 - ``sessions``: sessions that ended without a logout
 - ``revocations``: what a revocation matches, and since when
+- ``revocation_feed``: applies each revocation of the log to the open streams
 - ``end_streams``: ``end_streams``, which sends revocations
 - ``auth_signals``: logout, a changed password and a deleted account send them, too
 """

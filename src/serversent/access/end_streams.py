@@ -50,7 +50,7 @@ def end_session(user: Any, session: Any) -> None:
     Of a session that has no name, all of the user's.
     """
     if session_ids(session):  # also those that nobody asked for whom they are
-        _revoke(ENDED, None, session, None, is_over=True)
+        _revoke(ENDED, None, session, None, session_ended=True)
     else:
         _revoke(ENDED, user, None, None)
 
@@ -60,13 +60,13 @@ def end_old_key(key: str) -> None:
     _revoke(ENDED, None, key, None)
 
 
-def _revoke(control: str, user: Any, session: Any, channel: str | None, *, is_over: bool = False) -> None:
+def _revoke(control: str, user: Any, session: Any, channel: str | None, *, session_ended: bool = False) -> None:
     found = Revocation(
         user="" if user is None else _user_key(user),
         sessions=() if session is None else session_ids(session),
         channel="" if channel is None else check_channel(channel),
-        is_over=is_over,
-        at=time.time(),
+        session_ended=session_ended,
+        sent_at=time.time(),
     )
     if user is None and session is None and channel is None:
         raise TypeError("end_streams() needs a user, a session or a channel")

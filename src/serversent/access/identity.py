@@ -1,4 +1,4 @@
-"""Who listens: the user and the session of a stream's request, as far as that has asked for them, and its address."""
+"""The identity of a stream: its user and session, as far as the request has loaded them, and its address."""
 
 import functools
 import hashlib
@@ -39,18 +39,19 @@ _SESSION_KEY = "_serversent"
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who listens. ``user``: the primary key, or nothing. ``since``: when the request came, of ``time.monotonic()``.
+    """The user, the session and the address of a request for a stream.
 
-    ``address`` is empty unless something is limited by it. ``signed``: where the log stood when
-    the stream's URL was signed, if it was. ``session_key``: of the session, if it was loaded and is kept by the server.
-    It leaves the process in nothing that is sent or logged.
+    ``user``: the primary key as text, or "". ``sessions``: the ids of the session. ``address``: empty unless
+    connections are limited by address. ``requested_at``: when the request came, of ``time.monotonic()``. ``signed_at``:
+    the log's head when the stream's URL was signed, if it was. ``session_key``: of a session that was loaded and is
+    kept by the server; it is never sent or logged.
     """
 
     user: str
     sessions: tuple[str, ...]
     address: str
-    since: float
-    signed: Cursor | None = None
+    requested_at: float
+    signed_at: Cursor | None = None
     session_key: str = field(default="", repr=False)
 
     @property
@@ -61,15 +62,18 @@ class Identity:
 NOBODY = Identity("", (), "", 0.0)
 
 
-def identity_of(request: HttpRequest, since: float, signed: Cursor | None = None) -> Identity:
-    """Return who listens. It asks no database: what the view and its middleware did not ask for does not matter."""
+def identity_of(request: HttpRequest, requested_at: float, signed_at: Cursor | None = None) -> Identity:
+    """Return the identity of a request.
+
+    Runs no query: a user or session that neither the view nor a middleware has loaded is ignored.
+    """
     session = getattr(request, "session", None)
     return Identity(
         user=known_user(request),
         sessions=() if session is None else session_ids(session),
         address=_address(request),
-        since=since,
-        signed=signed,
+        requested_at=requested_at,
+        signed_at=signed_at,
         session_key="" if session is None else _session_key(session),
     )
 

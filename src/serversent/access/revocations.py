@@ -1,7 +1,7 @@
-"""What was taken back: who may not listen any more to what, since which place in the log.
+"""Revocations: who may no longer listen to what, since which place in the log.
 
-A revocation is an event of a channel of our own. Every hub reads it with all others, ends the streams that it means,
-and refuses the URLs that were signed before it.
+A revocation is an event of one of two control channels. Every process reads it with all other events, ends the streams
+that it matches, and rejects the URLs that were signed before it.
 """
 
 import json
@@ -18,27 +18,35 @@ __all__ = ["Revocation", "Revocations", "parse_revocation"]
 logger = logging.getLogger("serversent")
 
 
-# What ends streams, and says nothing of URLs, matters to requests that were on their way.
+# How long a revocation of ENDED is kept: it ends streams whose requests were on their way, and rejects no URL.
 ENDED_SECONDS = 300.0
 
 
 class Revocation(NamedTuple):
-    """``user`` and ``channel`` are empty, and ``sessions`` is, where they do not matter.
+    """What a stream must match to be ended. An empty field matches every stream.
 
-    ``is_over``: the sessions are, nothing of them may be opened any more. ``at``: when it was said, in seconds, by the
-    clock of who said it.
+    ``session_ended``: no new stream of these sessions may open. ``sent_at``: Unix time at the sender.
     """
 
     user: str
     sessions: tuple[str, ...]
     channel: str
-    is_over: bool
-    at: float
+    session_ended: bool
+    sent_at: float
 
     def data(self) -> str:
-        return json.dumps(self._asdict())
+        """Return the data of the event. Its keys are stored in logs: they do not change."""
+        return json.dumps(
+            {
+                "user": self.user,
+                "sessions": self.sessions,
+                "channel": self.channel,
+                "is_over": self.session_ended,
+                "at": self.sent_at,
+            }
+        )
 
-    def means(self, identity: Identity, channels: Collection[str]) -> bool:
+    def matches(self, identity: Identity, channels: Collection[str]) -> bool:
         return (
             (not self.user or self.user == identity.user)
             and (not self.sessions or any(session in self.sessions for session in identity.sessions))
@@ -47,10 +55,16 @@ class Revocation(NamedTuple):
 
 
 def parse_revocation(offset: int, data: str) -> Revocation | None:
-    """Return the revocation that ``data`` writes. ``None`` for what was put into the log by somebody else."""
+    """Return the revocation in the data of an event; ``None`` for an event that something else has put there."""
     try:
-        user, sessions, channel, is_over, at = (json.loads(data)[name] for name in Revocation._fields)
-        found = Revocation(str(user), tuple(map(str, sessions)), str(channel), bool(is_over), float(at))
+        fields = json.loads(data)
+        found = Revocation(
+            user=str(fields["user"]),
+            sessions=tuple(map(str, fields["sessions"])),
+            channel=str(fields["channel"]),
+            session_ended=bool(fields["is_over"]),
+            sent_at=float(fields["at"]),
+        )
     except Exception as error:
         logger.error("Event %d of the log is no revocation: %r", offset, error)
         return None
@@ -62,44 +76,45 @@ _Key = tuple[str, str, str, str]
 
 class _Latest(NamedTuple):
     offset: int
-    time: float
-    is_over: bool
+    seen_at: float
+    session_ended: bool
     forget_at: float
 
 
 class Revocations:
-    """The newest revocation of each kind, by whom it means."""
+    """The newest revocation of each user, session and channel. Times are of ``time.monotonic()``."""
 
     def __init__(self) -> None:
         self._latest: dict[_Key, _Latest] = {}
 
-    def add(self, revocation: Revocation, offset: int, control: str, seen: float) -> bool:
-        """Note one, seen at a time of ``time.monotonic()``. Says whether it is new, and may still matter."""
-        forget_at = seen + (REVOKED_SECONDS if control == REVOKED else ENDED_SECONDS)
+    def add(self, revocation: Revocation, offset: int, control: str, seen_at: float) -> bool:
+        """Add a revocation. Return whether it is new and may still matter."""
+        forget_at = seen_at + (REVOKED_SECONDS if control == REVOKED else ENDED_SECONDS)
         if forget_at < time.monotonic():
             return False
-        entry = _Latest(offset, seen, revocation.is_over, forget_at)
+        entry = _Latest(offset, seen_at, revocation.session_ended, forget_at)
         keys = [(control, revocation.user, session, revocation.channel) for session in revocation.sessions or ("",)]
         older = [key for key in keys if key not in self._latest or self._latest[key].offset < offset]
         self._latest.update(dict.fromkeys(older, entry))
         return bool(older)
 
-    def refuses(self, identity: Identity, channels: Collection[str]) -> bool:
-        """Whether a signed URL was taken back since it was signed."""
-        signed = identity.signed
-        return signed is not None and any(
-            entry.offset > signed.offset for entry in self._of(REVOKED, identity, channels)
+    def rejects_url(self, identity: Identity, channels: Collection[str]) -> bool:
+        """Return whether a URL was revoked after it was signed."""
+        signed_at = identity.signed_at
+        return signed_at is not None and any(
+            entry.offset > signed_at.offset for entry in self._matching(REVOKED, identity, channels)
         )
 
-    def ends(self, identity: Identity, channels: Collection[str]) -> bool:
-        """Whether what this request may do was taken back while it was on its way."""
-        if any(entry.is_over or entry.time >= identity.since for entry in self._of(ENDED, identity, channels)):
+    def is_revoked(self, identity: Identity, channels: Collection[str]) -> bool:
+        """Return whether a stream was revoked since its request came, or has an ended session or a revoked URL."""
+        requested_at = identity.requested_at
+        if any(e.session_ended or e.seen_at >= requested_at for e in self._matching(ENDED, identity, channels)):
             return True
-        if identity.signed is not None:
-            return self.refuses(identity, channels)
-        return any(entry.time >= identity.since for entry in self._of(REVOKED, identity, channels))
+        if identity.signed_at is not None:
+            return self.rejects_url(identity, channels)
+        return any(entry.seen_at >= requested_at for entry in self._matching(REVOKED, identity, channels))
 
-    def _of(self, control: str, identity: Identity, channels: Collection[str]) -> Iterator[_Latest]:
+    def _matching(self, control: str, identity: Identity, channels: Collection[str]) -> Iterator[_Latest]:
         if not self._latest:
             return
         for user in {"", identity.user}:
@@ -108,8 +123,8 @@ class Revocations:
                     if entry := self._latest.get((control, user, session, channel)):
                         yield entry
 
-    def forget(self) -> None:
-        """Drop what cannot matter any more."""
+    def forget_old(self) -> None:
+        """Drop the revocations that no longer matter."""
         now = time.monotonic()
         self._latest = {key: entry for key, entry in self._latest.items() if entry.forget_at > now}
 

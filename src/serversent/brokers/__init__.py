@@ -9,6 +9,6 @@ Every broker keeps the contract of ``Broker``: one log with one order, read by o
 - ``database``: the broker in the project's own database
 """
 
-from .base import Broker, Events, LoggedEvent, OutgoingEvent, broker, new_broker
+from .base import Batch, Broker, LoggedEvent, OutgoingEvent, broker, new_broker
 
-__all__ = ["Broker", "Events", "LoggedEvent", "OutgoingEvent", "broker", "new_broker"]
+__all__ = ["Batch", "Broker", "LoggedEvent", "OutgoingEvent", "broker", "new_broker"]

@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
-from asgiref.sync import sync_to_async
 from django.core.checks import CheckMessage
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
@@ -15,7 +14,7 @@ from ..conf import broker_settings
 from ..errors import UnknownBroker
 from ..wire.cursor import Cursor
 
-__all__ = ["Broker", "Events", "LoggedEvent", "OutgoingEvent", "broker", "new_broker", "override_broker"]
+__all__ = ["Batch", "Broker", "LoggedEvent", "OutgoingEvent", "broker", "new_broker", "override_broker"]
 
 # How much data one read returns, in bytes, unless a single event is larger.
 PAGE_BYTES = 256 * 1024
@@ -38,29 +37,29 @@ class LoggedEvent(NamedTuple):
     data: str
 
 
-class Events(NamedTuple):
-    """A piece of the log in offset order, in which nothing is missing with ``after < offset <= upto``.
+class Batch(NamedTuple):
+    """A piece of the log in offset order, in which nothing is missing with ``after < offset <= end``.
 
     ``epoch``: of the log that it was read from, where that was asked. ``head``: the newest offset of the log then; it
-    is above ``upto`` if more follows at once.
+    is above ``end`` if more follows at once.
     """
 
     events: Sequence[LoggedEvent]
     after: int
-    upto: int
+    end: int
     epoch: str = ""
     head: int = 0
 
     @property
     def cursor(self) -> Cursor:
-        return Cursor(self.epoch, self.upto)
+        return Cursor(self.epoch, self.end)
 
 
 class Broker(ABC):
     """One log. An instance serves publishers of any thread; what it does for a hub belongs to one event loop."""
 
     durable: ClassVar[bool]  # events outlive the process
-    transactional: ClassVar[bool]  # an event that is sent in a transaction is one with its commit or rollback
+    needs_app: ClassVar[bool] = False  # it works only with "serversent" in INSTALLED_APPS
 
     def __init__(self, alias: str, options: Mapping[str, Any]) -> None:
         self.alias = alias
@@ -70,39 +69,35 @@ class Broker(ABC):
     def append(self, events: Sequence[OutgoingEvent], *, on_commit: bool = True) -> None:
         """Add events, in this order and all or none; with the caller's transaction if ``on_commit``."""
 
-    async def aappend(self, events: Sequence[OutgoingEvent], *, on_commit: bool = True) -> None:
-        """The same from async code."""
-        await sync_to_async(self.append)(events, on_commit=on_commit)
-
     @abstractmethod
     async def head(self) -> Cursor:
         """Return the cursor of the newest event. What is committed before the call is up to it."""
 
     @abstractmethod
-    async def read(self, channels: Collection[str], after: int | None, upto: int) -> Events:
-        """Return the events of ``channels`` with ``after < offset <= upto``, or a first piece of them.
+    async def read(self, channels: Collection[str], after: int | None, end: int) -> Batch:
+        """Return the events of ``channels`` with ``after < offset <= end``, or a first piece of them.
 
         ``after=None``: from the oldest that is kept. Raises ``CursorExpired`` when events in between were pruned.
         """
 
     @abstractmethod
-    async def latest(self, channels: Collection[str], upto: int) -> Events:
+    async def latest(self, channels: Collection[str], end: int) -> Batch:
         """Return the newest event of each channel up to an offset, in offset order. The end of a channel is none."""
 
     @abstractmethod
-    async def recent(self, upto: int, size: int) -> Events:
+    async def recent(self, end: int, size: int) -> Batch:
         """Return the newest events up to an offset, of all channels, together about ``size`` bytes."""
 
     @abstractmethod
-    def tail(self, after: Cursor) -> AsyncIterator[Events]:
+    def tail(self, after: Cursor) -> AsyncIterator[Batch]:
         """Yield all events after ``after``, as they come, for ever. Outages are waited out.
 
-        What was pruned before it was read shows as a gap: ``after`` of a piece is larger than ``upto`` of the one
+        What was pruned before it was read shows as a gap: ``after`` of a piece is larger than ``end`` of the one
         before. Another epoch means that the log was recreated, or is another.
         """
 
     @abstractmethod
-    async def closed(self, channels: Collection[str], upto: int) -> set[str]:
+    async def closed(self, channels: Collection[str], end: int) -> set[str]:
         """Return those of ``channels`` whose newest event up to an offset is their end."""
 
     @abstractmethod

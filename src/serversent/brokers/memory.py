@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import CursorExpired
 from ..wire.cursor import Cursor
-from .base import PAGE_BYTES, Broker, Events, LoggedEvent, OutgoingEvent
+from .base import PAGE_BYTES, Batch, Broker, LoggedEvent, OutgoingEvent
 from .channel_names import REVOKED, REVOKED_SECONDS
 from .transactions import after_commit, awaited_transaction
 
@@ -70,7 +70,6 @@ class MemoryBroker(Broker):
     """Options: ``keep``, the events kept of each channel (1000); ``retention_seconds``, how long (86,400)."""
 
     durable = False
-    transactional = True
 
     @property
     def _log(self) -> _Log:
@@ -115,7 +114,7 @@ class MemoryBroker(Broker):
             newer = [event.offset for kept in log.channels.values() for sent, event in kept if sent > at]
             return Cursor(log.epoch, min(newer, default=log.head + 1) - 1)
 
-    async def read(self, channels: Collection[str], after: int | None, upto: int) -> Events:
+    async def read(self, channels: Collection[str], after: int | None, end: int) -> Batch:
         log = self._log
         with log.lock:
             floor = log.floor_of(channels)
@@ -123,15 +122,15 @@ class MemoryBroker(Broker):
                 raise CursorExpired(after, floor)
             start = after or 0
             found = sorted(event for channel in channels for event in _newer(log.channels.get(channel), start))
-            return _piece([event for event in found if event.offset <= upto], start, upto, log.epoch)
+            return _piece([event for event in found if event.offset <= end], start, end, log.epoch)
 
-    async def latest(self, channels: Collection[str], upto: int) -> Events:
+    async def latest(self, channels: Collection[str], end: int) -> Batch:
         log = self._log
         with log.lock:
-            newest = [_newest(log.channels.get(channel), upto, other_than="end") for channel in channels]
-            return Events(sorted(event for event in newest if event is not None), 0, upto, log.epoch)
+            newest = [_newest(log.channels.get(channel), end, other_than="end") for channel in channels]
+            return Batch(sorted(event for event in newest if event is not None), 0, end, log.epoch)
 
-    async def recent(self, upto: int, size: int) -> Events:
+    async def recent(self, end: int, size: int) -> Batch:
         log = self._log
         with log.lock:
             found = sorted((event for kept in log.channels.values() for _, event in kept), reverse=True)
@@ -140,15 +139,15 @@ class MemoryBroker(Broker):
         for event in found:
             if event.offset <= after:
                 break
-            if event.offset <= upto:
+            if event.offset <= end:
                 chosen.append(event)
                 size -= len(event.data)
                 if size < 0:
                     after = event.offset - 1
                     break
-        return Events(chosen[::-1], after, upto, log.epoch)
+        return Batch(chosen[::-1], after, end, log.epoch)
 
-    async def tail(self, after: Cursor) -> AsyncIterator[Events]:
+    async def tail(self, after: Cursor) -> AsyncIterator[Batch]:
         log, loop = self._log, asyncio.get_running_loop()
         woken = asyncio.Event()
 
@@ -169,13 +168,13 @@ class MemoryBroker(Broker):
         finally:
             log.wakes.discard(wake)
 
-    def _after(self, cursor: Cursor) -> Events:
+    def _after(self, cursor: Cursor) -> Batch:
         log = self._log
         with log.lock:
             if cursor.epoch != log.epoch:
-                return Events([], log.head, log.head, log.epoch, log.head)
+                return Batch([], log.head, log.head, log.epoch, log.head)
             if cursor.offset >= log.head:
-                return Events([], cursor.offset, log.head, log.epoch, log.head)
+                return Batch([], cursor.offset, log.head, log.epoch, log.head)
             first = log.newest[0].offset if log.newest else log.head + 1
             if cursor.offset >= first - 1:
                 newer = list(itertools.islice(log.newest, cursor.offset + 1 - first, None))
@@ -184,10 +183,10 @@ class MemoryBroker(Broker):
             found = sorted(event for kept in log.channels.values() for event in _newer(kept, after))
             return _piece(found, after, log.head, log.epoch)._replace(head=log.head)
 
-    async def closed(self, channels: Collection[str], upto: int) -> set[str]:
+    async def closed(self, channels: Collection[str], end: int) -> set[str]:
         log = self._log
         with log.lock:
-            return {channel for channel in channels if _ends(log.channels.get(channel), upto)}
+            return {channel for channel in channels if _ends(log.channels.get(channel), end)}
 
     async def maintain(self) -> None:
         self.prune()
@@ -235,21 +234,21 @@ def _newer(kept: deque[tuple[float, LoggedEvent]] | None, offset: int) -> Iterat
         yield from (event for _, event in itertools.islice(kept, start, None))
 
 
-def _newest(kept: deque[tuple[float, LoggedEvent]] | None, upto: int, other_than: str = "") -> LoggedEvent | None:
+def _newest(kept: deque[tuple[float, LoggedEvent]] | None, end: int, other_than: str = "") -> LoggedEvent | None:
     """Return the newest event that a channel keeps, up to an offset."""
-    found = (event for _, event in reversed(kept or ()) if event.offset <= upto and event.event != other_than)
+    found = (event for _, event in reversed(kept or ()) if event.offset <= end and event.event != other_than)
     return next(found, None)
 
 
-def _ends(kept: deque[tuple[float, LoggedEvent]] | None, upto: int) -> bool:
-    newest = _newest(kept, upto)
+def _ends(kept: deque[tuple[float, LoggedEvent]] | None, end: int) -> bool:
+    newest = _newest(kept, end)
     return newest is not None and newest.event == "end"
 
 
-def _piece(events: list[LoggedEvent], after: int, upto: int, epoch: str) -> Events:
+def _piece(events: list[LoggedEvent], after: int, end: int, epoch: str) -> Batch:
     size = 0
     for number, event in enumerate(events):
         if size > PAGE_BYTES:
-            return Events(events[:number], after, events[number - 1].offset, epoch)
+            return Batch(events[:number], after, events[number - 1].offset, epoch)
         size += len(event.data)
-    return Events(events, after, upto, epoch)
+    return Batch(events, after, end, epoch)

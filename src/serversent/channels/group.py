@@ -1,13 +1,18 @@
-"""A group: all open streams with the same set of channels."""
+"""A group: all open streams with the same set of channels.
+
+What is new in these channels is joined once, and the same bytes are written to every stream that is live.
+"""
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any, Protocol
 
-from ..servers.adapters import write_all
+from ..servers.uvicorn import write_all
+from ..signals import events_written
+from ..wire.parser import EventParser, ReceivedEvent
 
-__all__ = ["Group", "Subscriber"]
+__all__ = ["Group", "Subscriber", "WrittenEvents", "send_events_written"]
 
 logger = logging.getLogger("serversent")
 
@@ -15,69 +20,91 @@ logger = logging.getLogger("serversent")
 class Subscriber(Protocol):
     """A stream of channels that is live or catching up."""
 
-    direct: Any  # what ``write_all`` takes, if it is written to like that
+    @property
+    def fast_path(self) -> Any:
+        """What ``write_all`` writes to, or ``None``."""
 
-    def push(self, joined: bytes) -> None:
-        """Send what is new of its channels. Called while it is live."""
+    def push(self, frames: bytes) -> None:
+        """Send what is new in its channels. Called while it is live."""
 
     def catch_up(self) -> None:
-        """Look at the hub: its epoch, its position, or what it holds has changed."""
+        """Compare its position with the hub's: the hub has another epoch, or has stopped."""
 
     def check_closed(self) -> None:
-        """One of its channels was closed."""
+        """Find out whether all its channels are closed: one of them was."""
 
     def end(self) -> None:
-        """End its response; the client comes back with its cursor."""
+        """End its response. The client comes back with its cursor."""
 
 
 class Group:
-    """All streams with the same set of channels: what they get is joined once, and written to all that are live."""
+    """All open streams with the same set of channels.
 
-    __slots__ = ("channels", "direct", "is_open", "live", "new", "on_written", "subscribers", "writes")
+    ``known_open``: not all channels are closed at the hub's cursor. ``write_count``: how often live streams were
+    written to, which tells a connection's timer that its client heard something.
+    """
+
+    __slots__ = ("_fast", "_new", "_slow", "channels", "known_open", "subscribers", "write_count")
 
     def __init__(self, channels: frozenset[str]) -> None:
         self.channels = channels
         self.subscribers: set[Subscriber] = set()
-        self.direct: dict[Any, Subscriber] = {}  # the live ones that are written to together
-        self.live: set[Subscriber] = set()  # the other live ones
-        self.new: list[bytes] = []
-        self.writes = 0
-        self.is_open = False  # it is known that not all channels are closed where the hub stands
-        self.on_written: Callable[[bytes], None] | None = None  # told of what was written to one of them at least
+        self._fast: dict[Any, Subscriber] = {}  # live streams that are written to together, by their fast path
+        self._slow: set[Subscriber] = set()  # the other live streams
+        self._new: list[bytes] = []
+        self.write_count = 0
+        self.known_open = False
 
     def go_live(self, subscriber: Subscriber) -> None:
-        """Push to it from here on. Its position is the hub's, and stays so while it is live."""
-        if subscriber.direct is None:
-            self.live.add(subscriber)
+        """Push to a stream from now on. While it is live its position is the hub's cursor."""
+        if subscriber.fast_path is None:
+            self._slow.add(subscriber)
         else:
-            self.direct[subscriber.direct] = subscriber
+            self._fast[subscriber.fast_path] = subscriber
 
     def leave_live(self, subscriber: Subscriber) -> None:
-        self.live.discard(subscriber)
-        if subscriber.direct is not None:
-            self.direct.pop(subscriber.direct, None)
+        self._slow.discard(subscriber)
+        if subscriber.fast_path is not None:
+            self._fast.pop(subscriber.fast_path, None)
+
+    def add_frame(self, frame: bytes) -> None:
+        """Add a frame to what the next ``push()`` writes."""
+        self._new.append(frame)
 
     def push(self) -> None:
-        """Write what is new to all that are live."""
-        joined = b"".join(self.new)
-        self.new = []
-        if not joined:
+        """Write the new frames to all live streams."""
+        new, self._new = self._new, []
+        frames = b"".join(new)
+        if not frames:
             return
-        self.writes += 1
-        left = [self.direct[direct] for direct in write_all(self.direct, joined)]
-        for subscriber in [*left, *self.live]:
+        self.write_count += 1
+        skipped = [self._fast[each] for each in write_all(self._fast, frames)]
+        for subscriber in [*skipped, *self._slow]:
             try:
-                subscriber.push(joined)
-            except (Exception, asyncio.CancelledError):  # a server's, run by hand; the others must get theirs
+                subscriber.push(frames)
+            except (Exception, asyncio.CancelledError):  # raised by the server's send, which runs without a task here
                 logger.exception("An event could not be handed to a stream, which ends")
                 subscriber.end()
-        if self.direct or self.live:  # whoever could not take it has left
-            self.tell_written(joined)
+        if self._fast or self._slow:  # a stream that could not be written to has left
+            send_events_written(self.channels, frames)
 
-    def tell_written(self, joined: bytes) -> None:
-        """Call ``on_written``, whose errors are no stream's."""
-        if self.on_written is not None:
-            try:
-                self.on_written(joined)
-            except Exception:
-                logger.exception("What was written to %s could not be handed on", ", ".join(sorted(self.channels)))
+
+class WrittenEvents:
+    """Events that were written to a stream. They are parsed when they are iterated.
+
+    ``frames``: their bytes on the wire.
+    """
+
+    __slots__ = ("frames",)
+
+    def __init__(self, frames: bytes) -> None:
+        self.frames = frames
+
+    def __iter__(self) -> Iterator[ReceivedEvent]:
+        return iter(EventParser().feed(self.frames))
+
+
+def send_events_written(channels: frozenset[str], frames: bytes) -> None:
+    """Send the signal ``events_written``. An error of a receiver is logged and reaches no stream."""
+    if events_written.receivers:
+        events_written.send_robust(sender=Group, channels=channels, events=WrittenEvents(frames))

@@ -1,7 +1,8 @@
-"""Reads of the log for all streams of a hub: what several want at once is read once.
+"""Reads of the log for all streams of a hub: what several streams want at one time is read once.
 
-Pages begin at round offsets, so that streams which lag behind at different places of the same channels want the same
-ones. A thousand of them cost as many reads as one that goes all the way, and no memory of their own.
+Streams that catch up at different positions of the same channels are served from the same pages: a page begins at a
+round offset, and the last few are kept. So a thousand streams that lag cause as many reads as one that reads the whole
+log, and none of them has a memory of its own.
 """
 
 import asyncio
@@ -11,197 +12,189 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection
 from typing import Literal, NamedTuple
 
-from ..brokers import Broker, Events
-from ..concurrency.tasks import in_no_context
+from ..brokers import Batch, Broker
+from ..concurrency.tasks import SharedCalls, spawn_detached
 from ..errors import BrokerUnavailable, CursorExpired
 from ..wire.cursor import Cursor
 from ..wire.frames import END_FRAME
 
-__all__ = ["Beginning", "Frames", "Piece", "Reads"]
+__all__ = ["Beginning", "Frames", "LogReader", "WriteChunk"]
 
-
+# Offsets and frames, in offset order.
 Frames = list[tuple[int, bytes]]
-Beginning = Literal["latest", "oldest"]
-_Place = tuple[frozenset[str], int | Beginning]
 
-# What is replayed is joined into writes of at least this size.
+Beginning = Literal["latest", "oldest"]
+_Key = tuple[frozenset[str], int | Beginning]
+
+# Replayed frames are joined into writes of at least this size.
 WRITE_BYTES = 32 * 1024
 
-# Where pages begin: as far apart as a page of one busy channel goes.
-ALIGNED = 500
+# Pages begin at multiples of this offset: about as far apart as a page of one busy channel reaches.
+PAGE_OFFSETS = 500
 
-# Pages that are kept for who comes to them next, all together.
+# All pages together.
 KEPT_BYTES = 1024 * 1024
 KEPT_PAGES = 64
 
-# What is kept joined: bytes, and places in the log.
-JOINED_BYTES = 256 * 1024
-JOINED_PLACES = 64
+# All chunks together.
+CHUNK_BYTES = 256 * 1024
+CHUNK_PLACES = 64
 
 
-class Piece(NamedTuple):
-    """Frames that are written at once, the last one's offset, and whether a channel is closed among them."""
+class WriteChunk(NamedTuple):
+    """Frames that are written at once. ``offset``: of the last one. ``closes``: whether a channel was closed there."""
 
     offset: int
     frames: bytes
     closes: bool
 
 
-def _pieces_of(frames: Frames) -> list[Piece]:
-    """Join frames to pieces of a useful size."""
-    pieces: list[Piece] = []
-    piece: list[bytes] = []
+def _chunks_of(frames: Frames) -> list[WriteChunk]:
+    chunks: list[WriteChunk] = []
+    joined: list[bytes] = []
     size, closes = 0, False
     for number, (offset, frame) in enumerate(frames, 1):
         if frame is END_FRAME:
             closes = True
         else:
-            piece.append(frame)
+            joined.append(frame)
             size += len(frame)
         if size >= WRITE_BYTES or number == len(frames):
-            pieces.append(Piece(offset, b"".join(piece), closes))
-            piece, size, closes = [], 0, False
-    return pieces
+            chunks.append(WriteChunk(offset, b"".join(joined), closes))
+            joined, size, closes = [], 0, False
+    return chunks
 
 
 class _Page(NamedTuple):
-    """All frames of a set of channels from above ``after`` up to ``upto``."""
+    """All frames of a set of channels with ``after < offset <= end``."""
 
     after: int
-    upto: int
+    end: int
     frames: Frames
 
     def size(self) -> int:
         return sum(len(frame) for _, frame in self.frames)
 
     def part(self, after: int) -> tuple[Frames, int]:
-        return self.frames[bisect.bisect_right(self.frames, after, key=_offset) :], self.upto
+        return self.frames[bisect.bisect_right(self.frames, after, key=_offset) :], self.end
 
 
-class Reads:
-    """The reads of one log. Another epoch is another log, whose reads are others too.
+class LogReader:
+    """Reads one log. A hub makes another reader for another epoch.
 
-    ``frames`` makes frames of events.
+    ``frames_of`` makes frames of a batch of events.
     """
 
-    def __init__(self, broker: Broker, frames: Callable[[Events], Frames]) -> None:
+    def __init__(self, broker: Broker, frames_of: Callable[[Batch], Frames]) -> None:
         self._broker = broker
-        self._frames = frames
+        self._frames_of = frames_of
         self._pages: OrderedDict[tuple[frozenset[str], int], _Page] = OrderedDict()
-        self._bytes = 0
-        # What was read since the last piece of the log: who comes back with others wants the same.
-        self._joined: dict[_Place, tuple[list[Piece], int]] = {}
-        self._joined_bytes = 0
-        self._reading: dict[_Place, asyncio.Task[_Page]] = {}
-        self._head: asyncio.Task[Cursor] | None = None
+        self._page_bytes = 0
+        # Chunks that were made since the hub's last batch: clients that come back at one time want the same.
+        self._chunks: dict[_Key, tuple[list[WriteChunk], int]] = {}
+        self._chunk_bytes = 0
+        self._calls = SharedCalls()
         self._asked: dict[int, tuple[set[str], asyncio.Task[set[str]]]] = {}
         self._asking = asyncio.Lock()
-        self._is_over = False
+        self._is_closing = False
 
-    def end(self) -> None:
-        """Begin no more reads: the broker is about to be closed. Who waits for one gets ``BrokerUnavailable``."""
-        self._is_over = True
+    def close(self) -> None:
+        """Begin no more reads: the broker is about to be closed. Streams that wait get ``BrokerUnavailable``."""
+        self._is_closing = True
 
     async def head(self) -> Cursor:
-        """Return the log's head. It may have been asked for by somebody before."""
-        if self._head is None or self._head.done():
-            self._head = in_no_context(self._broker.head())
-        return await asyncio.shield(self._head)
+        """Return the log's head. The call may be shared with one that began a moment ago."""
+        return await self._calls.call("head", self._broker.head)
 
-    async def closed(self, channels: Collection[str], position: int) -> set[str]:
-        """Return which of some channels are closed as of an offset, and maybe others that are."""
-        if position not in self._asked:
+    async def closed(self, channels: Collection[str], offset: int) -> set[str]:
+        """Return which of some channels are closed as of an offset, and maybe others that are closed."""
+        if offset not in self._asked:
             names: set[str] = set()
-            self._asked[position] = names, in_no_context(self._ask(names, position))
-        names, answer = self._asked[position]
+            self._asked[offset] = names, spawn_detached(self._ask_closed(names, offset))
+        names, answer = self._asked[offset]
         names.update(channels)
         return await asyncio.shield(answer)
 
-    async def _ask(self, names: set[str], position: int) -> set[str]:
-        async with self._asking:  # while one question is out, the next is put together
-            del self._asked[position]
-            self._check()
-            return await self._broker.closed(names, position)
+    async def _ask_closed(self, names: set[str], offset: int) -> set[str]:
+        async with self._asking:  # while one call is out, the channels of the next are gathered
+            del self._asked[offset]
+            self._check_open()
+            return await self._broker.closed(names, offset)
 
-    async def page(self, channels: frozenset[str], after: int, upto: int) -> tuple[Frames, int]:
-        """Return the first frames of channels above an offset, and the offset up to which that is all.
+    async def page(self, channels: frozenset[str], after: int, end: int) -> tuple[Frames, int]:
+        """Return the first frames of channels above an offset, and the offset up to which they are complete.
 
-        ``upto``, above ``after``: how far to read. Raises ``CursorExpired``, ``BrokerUnavailable``.
+        ``end``, above ``after``: how far to read. Raises ``CursorExpired``, ``BrokerUnavailable``.
         """
-        start = after - after % ALIGNED
+        start = after - after % PAGE_OFFSETS
         page = self._kept(channels, after)
         if page is None and start != after and (channels, start) not in self._pages:
-            with contextlib.suppress(CursorExpired):  # what is missing may be before ``after``
-                page = await self._read_once(channels, start, upto)
-        if page is None or page.upto <= after:
-            page = await self._read_once(channels, after, upto)
+            with contextlib.suppress(CursorExpired):  # the events that were pruned may be before ``after``
+                page = await self._read(channels, start, end)
+        if page is None or page.end <= after:
+            page = await self._read(channels, after, end)
         return page.part(after)
 
-    async def first(self, channels: frozenset[str], which: Beginning, upto: int) -> tuple[Frames, int]:
+    async def first(self, channels: frozenset[str], beginning: Beginning, end: int) -> tuple[Frames, int]:
         """Return the oldest events that the log has, as a page; or the newest of each channel."""
-        page = await self._read_once(channels, which, upto)
-        return page.frames, page.upto
+        page = await self._read(channels, beginning, end)
+        return page.frames, page.end
 
-    async def _read_once(self, channels: frozenset[str], after: int | Beginning, upto: int) -> _Page:
-        key = channels, after
-        if key not in self._reading:
-            self._reading[key] = in_no_context(self._read(channels, after, upto))
-        return await asyncio.shield(self._reading[key])
+    async def _read(self, channels: frozenset[str], after: int | Beginning, end: int) -> _Page:
+        return await self._calls.call((channels, after), lambda: self._read_page(channels, after, end))
 
-    async def _read(self, channels: frozenset[str], after: int | Beginning, upto: int) -> _Page:
-        try:
-            self._check()
-            if after == "latest":
-                events = await self._broker.latest(channels, upto)
-            else:
-                events = await self._broker.read(channels, None if after == "oldest" else after, upto)
-        finally:
-            del self._reading[channels, after]
-        if isinstance(after, str):  # no floor was looked at: some of the channels may have lost more than others
-            return _Page(0, events.upto, self._frames(events))
-        page = _Page(after, events.upto, self._frames(events))
+    async def _read_page(self, channels: frozenset[str], after: int | Beginning, end: int) -> _Page:
+        self._check_open()
+        if after == "latest":
+            batch = await self._broker.latest(channels, end)
+        else:
+            batch = await self._broker.read(channels, None if after == "oldest" else after, end)
+        frames = self._frames_of(batch)
+        if isinstance(after, str):  # not kept: no floor was looked at
+            return _Page(0, batch.end, frames)
+        page = _Page(after, batch.end, frames)
         self._keep(page, channels)
         return page
 
-    def joined(self, channels: frozenset[str], after: int | Beginning) -> tuple[list[Piece], int] | None:
-        """Return what ``join`` has returned for the same place, if that is kept still."""
-        return self._joined.get((channels, after))
+    def chunks(self, channels: frozenset[str], after: int | Beginning) -> tuple[list[WriteChunk], int] | None:
+        """Return what ``make_chunks()`` has returned for the same arguments, if it is kept."""
+        return self._chunks.get((channels, after))
 
-    def join(
-        self, channels: frozenset[str], after: int | Beginning, frames: Frames, upto: int
-    ) -> tuple[list[Piece], int]:
-        """Join what follows a place, as far as ``upto``, and keep it for others."""
-        found = _pieces_of(frames), upto
-        size = sum(len(piece.frames) for piece in found[0])
-        if self._joined_bytes + size > JOINED_BYTES or len(self._joined) == JOINED_PLACES:
-            self.forget_joined()
-        self._joined_bytes += size
-        self._joined[channels, after] = found
-        return found
+    def make_chunks(
+        self, channels: frozenset[str], after: int | Beginning, frames: Frames, end: int
+    ) -> tuple[list[WriteChunk], int]:
+        """Join frames, which are complete up to ``end``, and keep the chunks for other streams."""
+        made = _chunks_of(frames), end
+        size = sum(len(chunk.frames) for chunk in made[0])
+        if self._chunk_bytes + size > CHUNK_BYTES or len(self._chunks) == CHUNK_PLACES:
+            self.drop_chunks()
+        self._chunk_bytes += size
+        self._chunks[channels, after] = made
+        return made
 
-    def forget_joined(self) -> None:
-        self._joined.clear()
-        self._joined_bytes = 0
+    def drop_chunks(self) -> None:
+        self._chunks.clear()
+        self._chunk_bytes = 0
 
-    def _check(self) -> None:
-        if self._is_over:
+    def _check_open(self) -> None:
+        if self._is_closing:
             raise BrokerUnavailable(self._broker.alias, "it is being closed")
 
     def _kept(self, channels: frozenset[str], after: int) -> _Page | None:
         for key, page in self._pages.items():
-            if key[0] == channels and page.after <= after < page.upto:
+            if key[0] == channels and page.after <= after < page.end:
                 self._pages.move_to_end(key)
                 return page
         return None
 
     def _keep(self, page: _Page, channels: frozenset[str]) -> None:
         if replaced := self._pages.pop((channels, page.after), None):
-            self._bytes -= replaced.size()
+            self._page_bytes -= replaced.size()
         self._pages[channels, page.after] = page
-        self._bytes += page.size()
-        while self._bytes > KEPT_BYTES or len(self._pages) > KEPT_PAGES:
+        self._page_bytes += page.size()
+        while self._page_bytes > KEPT_BYTES or len(self._pages) > KEPT_PAGES:
             _, dropped = self._pages.popitem(last=False)
-            self._bytes -= dropped.size()
+            self._page_bytes -= dropped.size()
 
 
 def _offset(entry: tuple[int, bytes]) -> int:

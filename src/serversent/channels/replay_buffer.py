@@ -6,7 +6,7 @@ import itertools
 from collections import deque
 from collections.abc import Collection, Iterator
 
-__all__ = ["Ring"]
+__all__ = ["ReplayBuffer"]
 
 
 # What an event costs beside its frame: tuples, integers, the slots of lists.
@@ -40,7 +40,7 @@ class _Channel:
         return frame
 
 
-class Ring:
+class ReplayBuffer:
     """Holds every event with an offset above ``after``, of all channels, in at most ``max_bytes``."""
 
     def __init__(self, max_bytes: int) -> None:

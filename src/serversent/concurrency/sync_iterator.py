@@ -12,7 +12,8 @@ from typing import Any
 
 from ..conf import setting
 from ..errors import TooManySyncStreams
-from .threads import StreamThread, adopt_locals, stand_in
+from .tasks import test_executor
+from .threads import StreamThread, adopt_locals
 
 __all__ = ["ThreadedIterator"]
 
@@ -57,7 +58,7 @@ class ThreadedIterator:
     def __init__(self, iterator: Iterator[Any], *, prepare: Callable[[], object] | None = None) -> None:
         _sync_streams.enter()
         self._thread = StreamThread(None, prepare=prepare, on_end=_sync_streams.leave)
-        self._stand_in = stand_in.get()
+        self._test_executor = test_executor.get()
         self._context = contextvars.copy_context()
         self._is_begun = False
         self._iterator = iterator
@@ -123,7 +124,7 @@ class ThreadedIterator:
         if self._closed:
             return
         self._closed = True
-        thread = self._thread if self._stand_in is None else self._stand_in
+        thread = self._thread if self._test_executor is None else self._test_executor
         with contextlib.suppress(RuntimeError):  # the system has no more threads: then its place is free at least
             thread.submit(self._context.run, self._close)
         self._thread.shutdown()
@@ -139,10 +140,10 @@ class ThreadedIterator:
             self._thread.shutdown()
 
     def _submit(self) -> Future[Any]:
-        if self._stand_in is None:
+        if self._test_executor is None:
             return self._thread.submit(self._context.run, self._next)
         if asyncio._get_running_loop() is not None:
-            return self._stand_in.submit(self._context.run, self._next)  # type: ignore[no-any-return]
+            return self._test_executor.submit(self._context.run, self._next)  # type: ignore[no-any-return]
         return _run_here(self._context.run, self._next)  # this is the thread that stands in
 
     def _next(self) -> Any:

@@ -1,32 +1,60 @@
-"""Running coroutines without a task of their own, and asking whether a task was cancelled."""
+"""Tasks outside a request's context, and coroutines that need no task of their own."""
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
 from typing import Any, TypeVar
 
-__all__ = ["begun", "in_context", "in_no_context", "is_cancelled"]
+__all__ = ["SharedCalls", "in_context", "is_cancelled", "run_eagerly", "spawn_detached", "test_executor"]
 
 T = TypeVar("T")
 
+# An executor instead of the streams' own threads: in a project's tests, sync code has to run in the test's transaction.
+test_executor: contextvars.ContextVar[Any] = contextvars.ContextVar("serversent.test_executor", default=None)
 
-def in_no_context(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """Start a task of no request's: the context of the one that happened to be first is none of its business."""
-    task = asyncio.get_running_loop().create_task(coroutine, context=contextvars.Context())
-    task.add_done_callback(_retrieve)
+
+def spawn_detached(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Start a task that keeps nothing of the current request: neither its context nor its errors.
+
+    Only the test executor is kept, by which the tests of a project run sync code in their transaction.
+    """
+    context, executor = contextvars.Context(), test_executor.get()
+    if executor is not None:
+        context.run(test_executor.set, executor)
+    task = asyncio.get_running_loop().create_task(coroutine, context=context)
+    task.add_done_callback(_retrieve_exception)
     return task
 
 
-def _retrieve(done: asyncio.Future[Any]) -> None:
-    """Whoever waited may have left; an error that nobody asked for would be logged as a mistake of ours."""
+def _retrieve_exception(done: asyncio.Future[Any]) -> None:
+    """Keep asyncio from logging an exception that nobody awaited: those who did may have left."""
     if not done.cancelled():
         done.exception()
 
 
-def begun(coroutine: Coroutine[Any, Any, None]) -> Awaitable[None] | None:
-    """Run a coroutine up to where it waits. Returns what is to be awaited for the rest; ``None`` if it is through.
+class SharedCalls:
+    """Calls that several callers want at one time are made once."""
 
-    Only for coroutines that are known not to ask which task or context they run in: it is the caller's.
+    def __init__(self) -> None:
+        self._running: dict[Hashable, asyncio.Task[Any]] = {}
+
+    async def call(self, key: Hashable, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return what ``start()`` returns, or what a call of the same key does that is running now."""
+        task = self._running.get(key)
+        if task is None or task.done():
+            task = self._running[key] = spawn_detached(start())
+            task.add_done_callback(lambda done: self._forget(key, done))
+        return await asyncio.shield(task)
+
+    def _forget(self, key: Hashable, done: asyncio.Task[Any]) -> None:
+        if self._running.get(key) is done:
+            del self._running[key]
+
+
+def run_eagerly(coroutine: Coroutine[Any, Any, None]) -> Awaitable[None] | None:
+    """Run a coroutine until it first suspends. Return an awaitable for the rest, or ``None`` if it has finished.
+
+    It runs in the task and the context of the caller, so that it must not depend on either.
     """
     try:
         waited = coroutine.send(None)
@@ -36,7 +64,7 @@ def begun(coroutine: Coroutine[Any, Any, None]) -> Awaitable[None] | None:
 
 
 def in_context(context: contextvars.Context, coroutine: Coroutine[Any, Any, None]) -> Awaitable[None]:
-    """Run a coroutine in the task of whoever awaits this, but in a context of its own, which ends with it."""
+    """Run a coroutine in the task that awaits this, but in another context."""
 
     def send(value: Any) -> Any:
         return context.run(coroutine.send, value)
@@ -48,21 +76,21 @@ def in_context(context: contextvars.Context, coroutine: Coroutine[Any, Any, None
 
 
 def is_cancelled() -> bool:
-    """Whether somebody has asked for the end of the current task."""
+    """Return whether the current task was asked to end."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
-_NOT_BEGUN = object()
+_NOT_STARTED = object()
 
 
 class _Steps:
-    """A coroutine, begun or not, that is run on, step by step, by whoever awaits this."""
+    """An awaitable that runs a coroutine, begun or not, to its end."""
 
     __slots__ = ("_send", "_throw", "_waited")
 
     def __init__(
-        self, send: Callable[[Any], Any], throw: Callable[[BaseException], Any], waited: Any = _NOT_BEGUN
+        self, send: Callable[[Any], Any], throw: Callable[[BaseException], Any], waited: Any = _NOT_STARTED
     ) -> None:
         self._send = send
         self._throw = throw
@@ -70,7 +98,7 @@ class _Steps:
 
     def __await__(self) -> Generator[Any, Any, Any]:
         try:
-            waited = self._send(None) if self._waited is _NOT_BEGUN else self._waited
+            waited = self._send(None) if self._waited is _NOT_STARTED else self._waited
             while True:
                 try:
                     value = yield waited

@@ -18,15 +18,12 @@ from asgiref import sync
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-__all__ = ["StreamThread", "adopt_locals", "live_servers", "shared_connections", "stand_in", "wait_closed"]
+__all__ = ["StreamThread", "adopt_locals", "live_servers", "shared_connections", "wait_closed"]
 
 logger = logging.getLogger("serversent")
 
 
 IDLE_SECONDS = 0.3
-
-# An executor instead of a stream's own: in a project's tests, sync code has to run where the test's transaction is.
-stand_in: contextvars.ContextVar[Any] = contextvars.ContextVar("serversent.stand_in", default=None)
 
 _Call = tuple[Future[Any], Callable[[], Any]]
 

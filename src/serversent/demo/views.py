@@ -13,7 +13,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST
 
 from serversent import Subscription, channel_stream, end_streams, event_stream
-from serversent.serving.registry import open_connections
+from serversent.serving.registry import connection_registry
 
 from .board import MAX_CHARACTERS, put_up
 from .shell import shell_command
@@ -81,7 +81,7 @@ async def count(request: HttpRequest) -> AsyncGenerator[str]:
     """How many connections the board has in this process, whenever that changes."""
     last = -1
     while True:
-        now = sum("board" in connection.channels for connection in open_connections())
+        now = sum("board" in connection.channels for connection in connection_registry())
         if now != last:
             last = now
             yield str(now)

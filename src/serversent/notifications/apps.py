@@ -19,8 +19,9 @@ class NotificationsConfig(AppConfig):
     def ready(self) -> None:
         from serversent.checks import TAG
 
-        from . import charset, checks
+        from . import charset, checks, marking
 
+        marking.connect()
         register(checks.check_setup, TAG)
         post_migrate.connect(charset.convert, sender=self)
 

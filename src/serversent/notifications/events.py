@@ -8,7 +8,9 @@ from typing import Any
 from serversent.brokers.channel_names import check_channel
 from serversent.errors import InvalidChannel
 
-__all__ = ["MAX_IDS", "NOTIFICATION", "STATE", "change", "channel_of", "key_of"]
+__all__ = ["CHANNEL_PREFIX", "MAX_IDS", "NOTIFICATION", "STATE", "change", "channel_of", "key_of"]
+
+CHANNEL_PREFIX = "serversent.notifications"
 
 NOTIFICATION = "notification"
 STATE = "notification-state"
@@ -19,11 +21,11 @@ MAX_IDS = 100
 
 def channel_of(user_key: Any) -> str:
     """Return the channel of a user, by the primary key."""
-    name = f"serversent.notifications.{user_key}"
+    name = f"{CHANNEL_PREFIX}.{user_key}"
     try:
         return check_channel(name)
     except InvalidChannel:  # a key may be an address, say
-        return f"serversent.notifications:{hashlib.sha256(str(user_key).encode()).hexdigest()}"
+        return f"{CHANNEL_PREFIX}:{hashlib.sha256(str(user_key).encode()).hexdigest()}"
 
 
 def key_of(data: str) -> int | None:

@@ -8,18 +8,21 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Collection, Iterable
+from typing import Any
 
 from django.db import connections, router
 from django.utils import timezone
 
-from serversent.concurrency.threads import stand_in
+from serversent.channels.group import WrittenEvents
+from serversent.concurrency.tasks import test_executor
 from serversent.event import EventParser
+from serversent.signals import events_written
 
-from .events import NOTIFICATION, key_of
+from .events import CHANNEL_PREFIX, NOTIFICATION, key_of
 from .models import notification_model
 
-__all__ = ["Marker", "mark_sent", "marker", "on_written", "settle"]
+__all__ = ["Marker", "connect", "mark_sent", "marker", "wait_for_pending"]
 
 logger = logging.getLogger("serversent")
 
@@ -66,8 +69,8 @@ class Marker:
                 self._is_running = False
                 logger.warning("Notifications are marked as sent later: %s", error)
 
-    def settle(self, seconds: float) -> None:
-        """Wait until what was added before is marked, but not longer than this."""
+    def wait_for_pending(self, seconds: float) -> None:
+        """Wait until everything that was added before is marked, but at most so long."""
         with self._changed:
             upto = self._added
             if self._marked < upto:
@@ -127,29 +130,31 @@ def mark_sent(keys: list[int]) -> None:
 marker = Marker()
 
 
-def settle() -> None:
-    """Wait until what this process has written is marked, before it is looked at what was not; but not for long."""
-    if stand_in.get() is None:
-        marker.settle(SETTLE_SECONDS)
+def wait_for_pending() -> None:
+    """Give pending ``sent_at`` updates a moment to finish, before unsent notifications are queried."""
+    if test_executor.get() is None:
+        marker.wait_for_pending(SETTLE_SECONDS)
 
 
-def on_written() -> Callable[[bytes], None]:
-    """Return what a stream of notifications tells of what it has written."""
-    executor = stand_in.get()
+def connect() -> None:
+    """Mark the notifications that are written to streams."""
+    events_written.connect(_on_events_written, dispatch_uid="serversent.notifications")
+
+
+def _on_events_written(sender: Any, channels: Collection[str], events: WrittenEvents, **kwargs: Any) -> None:
+    if not any(channel.startswith(CHANNEL_PREFIX) for channel in channels):
+        return
+    executor = test_executor.get()
     if executor is None:
-        return marker.add
-
-    def add_in_test(written: bytes) -> None:
-        """In a project's test: where its transaction is. A thread would see nothing of it, and be in its way."""
+        marker.add(events.frames)
+    else:  # a test of a project: in its transaction, of which another thread would see nothing
         with contextlib.suppress(RuntimeError):  # the test is over
-            executor.submit(mark_sent, keys_of([written]))
-
-    return add_in_test
+            executor.submit(mark_sent, keys_of([events.frames]))
 
 
 def _at_exit() -> None:
     with contextlib.suppress(Exception):
-        marker.settle(EXIT_SECONDS)
+        marker.wait_for_pending(EXIT_SECONDS)
 
 
 atexit.register(_at_exit)

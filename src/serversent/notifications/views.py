@@ -17,7 +17,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 
 from serversent.channels.subscription import Subscription
-from serversent.errors import ANOTHERS_PAGE, StreamRefused
+from serversent.errors import WRONG_USER, StreamRefused
 from serversent.views.channel_response import channel_response, refused
 from serversent.views.decorators import EveryDatabase
 from serversent.views.refusals import refusal
@@ -50,7 +50,7 @@ def _for_user(*methods: str) -> Callable[[View], View]:
                 # Never a redirect: an EventSource would follow it to the page with the login.
                 return JsonResponse({"detail": _("Log in to see your notifications.")}, status=403)
             if not adopt(request, user):
-                return refusal(StreamRefused(401, ANOTHERS_PAGE))
+                return refusal(StreamRefused(401, WRONG_USER))
             try:
                 return view(request, *args, **kwargs)
             except BadRequest as error:
@@ -83,12 +83,15 @@ def _unread(request: HttpRequest) -> int:
 
 @_for_user("GET", "HEAD")
 def stream(request: HttpRequest) -> HttpResponseBase:
-    """Send what is unsent, the oldest first, and then what comes; to who has a cursor what came since."""
+    """Stream a user's notifications: the unsent ones, oldest first, then new ones.
+
+    A client with a cursor gets only what it missed.
+    """
     if answer := refused(request):
         return answer
     unsent, begins_at = Unsent(request.user.pk), ""
     if not last_event_id(request):
-        marking.settle()  # what this process has just written is not to be written twice
+        marking.wait_for_pending()  # otherwise what this process has just written would be written again
         begins_at = str(unsent.read_now())
     return channel_response(
         request,
@@ -96,7 +99,6 @@ def stream(request: HttpRequest) -> HttpResponseBase:
         "serversent.notifications.stream",
         "default",
         begins_at=begins_at,
-        on_written=marking.on_written(),
     )
 
 

@@ -3,13 +3,18 @@
 A source makes the frames; a connection writes them, sends heartbeats, and ends the response.
 
 - ``source``: the interface between a connection and what makes its frames
-- ``generator_stream``: the source that runs a view's generator
-- ``channel_stream``: the source that serves channels: live, or catching up
-- ``initial_state``: the values that a channel's stream begins with
+- ``generator_stream``: the source that runs an async generator
+- ``sync_generator_stream``: the source that runs a sync generator in a thread
+- ``foreign_stream``: the sources of bytes that other code makes: a plain response, a middleware
+- ``grant``: what a view has granted to one request
+- ``channel_stream``: the source that serves channels: live, or replaying
+- ``start``: where a stream of channels starts
+- ``initial_state``: ``ready`` or ``reset``, and the project's initial state
 - ``failures``: errors after the headers: the log line and the last frames
 - ``connection``: one open response
+- ``writer``: writes the frames of a connection, and heartbeats between them
+- ``idle_monitor``: when a heartbeat is due, and whether the client reads
 - ``registry``: the open connections of an event loop, their limits and their timer
-- ``revocation_watch``: finds the connections that a revocation ends
 - ``shutdown``: ends the streams when the server stops
 """
 

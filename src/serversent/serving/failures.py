@@ -5,7 +5,6 @@ import logging
 import random
 import time
 import traceback
-from typing import Literal
 
 from django.conf import settings
 from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
@@ -17,13 +16,10 @@ from ..logs import times
 from ..wire.event import END_ID
 from ..wire.frames import comment_frame, end_frame, id_frame, last_retry_frame
 
-__all__ = ["Outcome", "debug_frame", "last_frames", "log_failure"]
+__all__ = ["debug_frame", "last_frames", "log_failure"]
 
 logger = logging.getLogger("serversent")
 
-
-# How a stream ended. ``open``: it has not, or somebody else has ended it.
-Outcome = Literal["open", "complete", "failed"]
 
 # A client of a view that goes on failing comes back as late as this.
 MAX_RETRY_SECONDS = 60.0

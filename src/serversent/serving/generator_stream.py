@@ -1,14 +1,17 @@
-"""The driver: one task that owns a stream's generator, from its first step to its ``aclose()``.
+"""The source that runs a generator: one task owns it, from its first step to its ``aclose()``.
 
-One task, so that anyio scopes and context variables work across yields. It runs in a thread-sensitive context of
-its own, whose thread and database connections are there only while sync code runs.
+One task, so that anyio scopes and context variables work across yields. It runs in a thread-sensitive context of its
+own, whose thread and database connections are there only while sync code runs.
 """
 
 import asyncio
 import contextlib
 import contextvars
+import enum
+import functools
 import logging
-from collections.abc import AsyncIterator, Callable, Collection
+import re
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from asgiref.sync import ThreadSensitiveContext
@@ -16,205 +19,179 @@ from django.db import Error as DatabaseError
 
 from ..concurrency.loop_monitor import LoopMonitor, loop_monitor
 from ..concurrency.sync_code import explain_sync_call
-from ..concurrency.tasks import is_cancelled
-from ..concurrency.threads import IDLE_SECONDS, StreamThread, adopt_locals, stand_in
-from ..wire.frames import END_FRAME, encode
-from .failures import Outcome, debug_frame, last_frames, log_failure
-from .source import HEARTBEAT_FRAME, Write
+from ..concurrency.tasks import is_cancelled, test_executor
+from ..concurrency.threads import IDLE_SECONDS, StreamThread, adopt_locals
+from ..wire.frames import END_FRAME, encode, encode_text
+from ..wire.json_text import to_text
+from .failures import last_frames, log_failure
+from .source import Outcome, StreamSource, Write, opening_frame
 
-__all__ = ["StreamDriver"]
+__all__ = ["GeneratorStream", "encode_yielded"]
 
 logger = logging.getLogger("serversent")
 
 
-class StreamDriver:
-    """Runs the generator of one stream and hands each frame to ``write``, one at a time.
+class _Phase(enum.Enum):
+    """The life of the task."""
 
-    A frame is handed over only when the one before was written: the generator goes at the pace of its client.
-    ``encode`` makes a frame of a value, ``end_frame`` follows the last one, ``heartbeat`` is sent after a silence.
-    ``prepare`` is called by each thread that runs its sync code, ``closers`` when the generator is closed. ``channels``
-    are those that its frames are of, if any. ``name`` is for the log.
+    NEW = enum.auto()  # it has not taken its first step
+    RUNNING = enum.auto()
+    CANCELLED = enum.auto()
+
+
+class GeneratorStream(StreamSource):
+    """Runs the generator of one stream, and hands each frame to ``write``, one at a time.
+
+    A frame is handed over when the one before was written: the generator goes at the pace of its client. Each value of
+    ``values`` is one event. ``prepare``: called in each thread that runs its sync code. ``hold_connection``: keep the
+    database connection while the generator waits.
     """
 
-    __slots__ = (
-        "_attached",
-        "_cancelled",
-        "_closers",
-        "_encode",
-        "_end_frame",
-        "_heartbeat",
-        "_outcome",
-        "_running",
-        "_started",
-        "_task",
-        "_thread",
-        "_values",
-        "_write",
-        "channels",
-        "context",
-        "name",
-    )
+    __slots__ = ("_closers", "_context", "_outcome", "_outlet", "_phase", "_task", "_thread", "_values", "name")
+
+    reads_request = True
 
     def __init__(
         self,
         values: AsyncIterator[Any],
         *,
         name: str,
-        encode: Callable[[Any], bytes] = encode,
-        end_frame: bytes = END_FRAME,
-        heartbeat: bytes = HEARTBEAT_FRAME,
         hold_connection: bool = False,
         prepare: Callable[[], object] | None = None,
-        channels: Collection[str] = (),
-        closers: tuple[Callable[[], Any], ...] = (),
     ) -> None:
         self.name = name
         self._values = values
-        self._encode = encode
-        self._end_frame = end_frame
-        self._heartbeat = heartbeat
-        self._closers = closers
-        self.channels = channels
+        self._closers: list[Callable[[], Any]] = []
         self._thread = StreamThread(None if hold_connection else IDLE_SECONDS, prepare=prepare)
-        self.context = contextvars.copy_context()
-        self._task: asyncio.Task[None] | None = None
+        self._context = contextvars.copy_context()
+        self._outlet = _Outlet()
+        self._phase = _Phase.NEW
         self._outcome: Outcome = "open"
-        self._running = False
-        self._cancelled = False
-        self._write: Write | None = None
-        self._attached: asyncio.Future[None] | None = None  # set while a frame waits for somebody who writes
-        self._started: asyncio.Future[None] | None = None  # set while first() waits
-
-    def start(self) -> asyncio.Task[None]:
-        """Start the generator, in the context that the driver was made in."""
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(
-                self._run(), name="serversent-driver", context=self.context
-            )
-        return self._task
-
-    async def first(self, seconds: float) -> None:
-        """Start, and wait for the first frame, at most ``seconds``. Raises what the generator raises by then."""
-        self._started = started = asyncio.get_running_loop().create_future()
-        self.start()
-        try:
-            await asyncio.wait({started}, timeout=seconds)
-            if started.done():
-                started.result()
-        except BaseException:
-            self.cancel()
-            raise
-        finally:
-            self._started = None
-
-    def attach(self, write: Write, on_end: Callable[[Any], object], direct: Any = None) -> None:
-        """Send what there is, and all that comes, through ``write``; call ``on_end`` when that is over."""
-        self._write = write
-        if self._attached is not None and not self._attached.done():
-            self._attached.set_result(None)
-        # In the context that is there: a copy of its own is kept with each callback.
-        self.start().add_done_callback(on_end, context=self.context)
+        self._task: asyncio.Task[None] | None = None
 
     @property
     def outcome(self) -> Outcome:
         return self._outcome
 
-    def writes(self) -> int:
-        return 0
+    @property
+    def is_attached(self) -> bool:
+        return self._outlet.write is not None
 
-    def heartbeat(self) -> bytes:
-        return self._heartbeat
+    def opening(self) -> bytes:
+        return opening_frame("stream")
+
+    def start(self) -> asyncio.Task[None]:
+        """Start the generator, in the context in which this source was made."""
+        if self._task is None:
+            loop = asyncio.get_running_loop()
+            self._task = loop.create_task(self._run(), name="serversent-generator", context=self._context)
+        return self._task
+
+    async def first(self, seconds: float) -> None:
+        """Start, and wait for the first frame, at most ``seconds``. Raises what the generator raises by then."""
+        reached = self._outlet.when_reached()
+        self.start()
+        try:
+            await asyncio.wait({reached}, timeout=seconds)
+            if reached.done():
+                reached.result()
+        except BaseException:
+            self.cancel()
+            raise
+        finally:
+            self._outlet.forget_reached()
+
+    def attach(self, write: Write, on_end: Callable[[Any], object], fast_path: Any = None) -> None:
+        self._outlet.open(write)
+        # In the generator's context: a copy of the current one would be kept with the callback.
+        self.start().add_done_callback(on_end, context=self._context)
+
+    def close_with(self, *closers: Callable[[], Any]) -> None:
+        self._closers += closers
 
     def cancel(self) -> None:
         """Stop the generator where it stands; its ``finally`` blocks run. May be called in any state, also twice."""
-        if self._cancelled:
+        if self._phase is _Phase.CANCELLED:
             return
-        self._cancelled = True
+        is_running, self._phase = self._phase is _Phase.RUNNING, _Phase.CANCELLED
         task = self.start()
-        if self._running:  # a task that is cancelled before its first step would close nothing
+        if is_running:  # a task that is cancelled before its first step would close nothing
             task.cancel()
 
     def cancel_threadsafe(self) -> None:
-        """The same from any thread."""
         if self._task is not None and not self._task.done():
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 self._task.get_loop().call_soon_threadsafe(self.cancel)
 
     def cancel_unattached(self) -> None:
-        """Stop a generator whose response was lost on its way."""
-        if self._write is None:
+        """Stop a generator whose response was lost before it was served."""
+        if not self.is_attached:
             self.cancel()
 
     async def wait_closed(self, seconds: float) -> None:
-        """Wait until the generator has ended, at most ``seconds``; then leave it to itself, and say so."""
+        """Wait until the generator has ended, at most ``seconds``; then leave it alone, and log it."""
         if self._task is None or self._task.done():
             return
         await asyncio.wait({self._task}, timeout=seconds)
         if not self._task.done():
             logger.warning("The generator of %s did not stop within %s s of its cancellation", self.name, seconds)
 
+    # The task.
+
     async def _run(self) -> None:
-        self._running = True
+        if self._phase is _Phase.NEW:
+            self._phase = _Phase.RUNNING
         monitor = loop_monitor()
         monitor.look()
         try:
-            async with ThreadSensitiveContext(executor=stand_in.get() or self._thread):  # type: ignore[arg-type]
+            async with ThreadSensitiveContext(executor=test_executor.get() or self._thread):  # type: ignore[arg-type]
                 try:
-                    if self._cancelled:
-                        return
-                    await self._send_values(monitor)
+                    if self._phase is _Phase.RUNNING:
+                        await self._send_values(monitor)
                 finally:
                     await self._close()
         except asyncio.CancelledError as error:
-            if not self._cancelled:
-                if is_cancelled():  # by the end of the loop
+            if self._phase is not _Phase.CANCELLED:
+                if is_cancelled():  # the event loop ends
                     raise
-                await self._fail(error)  # by something that the generator awaits
+                await self._fail(error)  # something that the generator awaits was cancelled
         except Exception as error:
             explain_sync_call(self.name, error)
             await self._fail(error)
         finally:
-            self._tell_started(None)
+            self._outlet.report_reached(None)
             self._thread.shutdown()
 
     async def _send_values(self, monitor: LoopMonitor) -> None:
         adopt_locals()
+        outlet = self._outlet
         async for value in self._values:
             frame = self._encode(value)
-            if self._write is None:
-                await self._wait_attached()
-            if self._cancelled:  # and the generator swallowed it
+            if outlet.write is None:
+                await outlet.wait_open()
+            if self._phase is _Phase.CANCELLED:  # and the generator has swallowed the cancellation
                 return
-            if frame and (pause := self._write(frame)):  # type: ignore[misc]
+            if frame and (pause := outlet.write(frame)):  # type: ignore[misc]
                 await pause
-            if monitor.is_due and monitor.look():  # the others get their turn
+            if monitor.is_due and monitor.look():  # other tasks wait for the loop
                 await asyncio.sleep(0)
         self._outcome = "complete"
-        await self._deliver(self._end_frame)
+        await self._deliver(self._end_frame())
 
     async def _close(self) -> None:
         try:
             await _aclose(self._values)
         finally:
-            closers, self._closers = self._closers, ()
-            for close in closers:
-                close()
+            while self._closers:
+                self._closers.pop(0)()
 
-    def close_with(self, *closers: Callable[[], Any]) -> None:
-        """Call these too when the generator is closed."""
-        self._closers += closers
-
-    async def _deliver(self, frame: bytes) -> None:
-        if self._write is None:
-            await self._wait_attached()
-        if self._write is not None and not self._cancelled and frame and (pause := self._write(frame)):
-            await pause
-
-    async def _wait_attached(self) -> None:
-        self._tell_started(None)
-        self._attached = asyncio.get_running_loop().create_future()
-        await self._attached
-        self._attached = None
+    async def _deliver(self, frames: bytes) -> None:
+        if self._outlet.write is None:
+            await self._outlet.wait_open()
+        if self._outlet.write is not None and self._phase is not _Phase.CANCELLED and frames:
+            pause = self._outlet.write(frames)
+            if pause:
+                await pause
 
     async def _fail(self, error: BaseException) -> None:
         if isinstance(error, DatabaseError) and self._thread.ended_idle:
@@ -222,22 +199,65 @@ class StreamDriver:
                 f"{self.name} gave its database connection back while it waited. If it needs one connection across "
                 "pauses (a server-side cursor does), declare it with @event_stream(hold_connection=True)."
             )
-        if isinstance(error, Exception) and self._tell_started(error):
-            return
+        if isinstance(error, Exception) and self._outlet.report_reached(error):
+            return  # first() raises it
         log_failure(self.name, error)
-        if not self._cancelled:
+        if self._phase is not _Phase.CANCELLED:
             self._outcome = "failed"
-            is_ours = bool(self._end_frame)  # somebody's own frames, who may speak another protocol, get no more
-            await self._deliver(last_frames(self.name, error) if is_ours else debug_frame(error))
+            await self._deliver(self._failure_frames(error))
 
-    def _tell_started(self, error: Exception | None) -> bool:
-        """Wake ``first()``; say whether it waited."""
-        if self._started is None or self._started.done():
+    # What a subclass for another format overrides.
+
+    def _encode(self, value: Any) -> bytes:
+        return encode_yielded(self.name, value)
+
+    def _end_frame(self) -> bytes:
+        return END_FRAME
+
+    def _failure_frames(self, error: BaseException) -> bytes:
+        return last_frames(self.name, error)
+
+
+class _Outlet:
+    """Where the frames of a generator go, and the two waits for that.
+
+    The generator waits for ``open()``, when its first frame is there and nothing serves it yet. ``first()`` waits until
+    that frame is reached.
+    """
+
+    __slots__ = ("_opened", "_reached", "write")
+
+    def __init__(self) -> None:
+        self.write: Write | None = None
+        self._opened: asyncio.Future[None] | None = None
+        self._reached: asyncio.Future[None] | None = None
+
+    def open(self, write: Write) -> None:
+        self.write = write
+        if self._opened is not None and not self._opened.done():
+            self._opened.set_result(None)
+
+    async def wait_open(self) -> None:
+        self.report_reached(None)
+        self._opened = asyncio.get_running_loop().create_future()
+        await self._opened
+        self._opened = None
+
+    def when_reached(self) -> asyncio.Future[None]:
+        self._reached = asyncio.get_running_loop().create_future()
+        return self._reached
+
+    def forget_reached(self) -> None:
+        self._reached = None
+
+    def report_reached(self, error: Exception | None) -> bool:
+        """Wake ``first()``, with this error if there is one. Return whether it waited."""
+        if self._reached is None or self._reached.done():
             return False
         if error is None:
-            self._started.set_result(None)
+            self._reached.set_result(None)
         else:
-            self._started.set_exception(error)
+            self._reached.set_exception(error)
         return True
 
 
@@ -245,3 +265,24 @@ async def _aclose(values: AsyncIterator[Any]) -> None:
     aclose = getattr(values, "aclose", None)
     if aclose is not None:
         await aclose()
+
+
+_FRAMED = re.compile(r"(data|event|id|retry):.*\n\n\Z", re.DOTALL)
+
+
+def encode_yielded(name: str, value: Any) -> bytes:
+    """Return the frame of a value that a generator has yielded."""
+    if isinstance(value, str):
+        if value.endswith("\n\n") and _FRAMED.match(value):
+            _warn_framed_once(name)
+        return encode_text(value if type(value) is str else to_text(value))
+    return encode(value)
+
+
+@functools.cache
+def _warn_framed_once(name: str) -> None:
+    logger.warning(
+        "%s yields text that is framed already ('data: ...' and a blank line), which arrives with its frame inside "
+        "the data. Yield the value only.",
+        name,
+    )

@@ -1,4 +1,4 @@
-"""The connections that one event loop serves: how many there may be, what one timer does for all, and how they end."""
+"""The open connections of an event loop: their limits, the timer that looks after them, and how they end."""
 
 import asyncio
 import contextlib
@@ -13,26 +13,25 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Protocol
 
 from ..access.identity import Identity
+from ..access.revocation_feed import RevocationFeed, revocation_feed
 from ..access.revocations import Revocation
 from ..access.sessions import can_look, ended_sessions
 from ..concurrency.loop_monitor import loop_monitor
-from ..concurrency.tasks import in_no_context
+from ..concurrency.tasks import spawn_detached
 from ..concurrency.threads import StreamThread
 from ..conf import setting
 from ..errors import StreamRefused
-from .revocation_watch import Watch
 
-__all__ = ["OpenConnections", "Place", "Served", "connections_of", "open_connections"]
+__all__ = ["Connected", "ConnectionRegistry", "Slot", "connection_registry", "registry_of"]
 
 logger = logging.getLogger("serversent")
 
+# A kind of limit and whom it counts: ("user", "5").
+Slot = tuple[str, str]
 
-# What is counted: a kind, and who.
-Place = tuple[str, str]
 
-
-class Served(Protocol):
-    """A connection that is served."""
+class Connected(Protocol):
+    """An open connection, as the registry sees it."""
 
     identity: Identity
 
@@ -40,96 +39,99 @@ class Served(Protocol):
     def channels(self) -> Collection[str]:
         """The channels of its stream, if it has any."""
 
-    def look(self, now: float, heartbeat_seconds: float) -> None:
-        """See to the heartbeat and to what takes too long. Called about once a second."""
+    def on_tick(self, now: float, heartbeat_seconds: float) -> None:
+        """Send a heartbeat if one is due, and end a stream that is too old. Called about once a second."""
 
     def drain(self, delay: float) -> None:
         """End the stream, and ask the client to come back after so many seconds more than usual."""
 
     def end(self) -> None:
-        """End the stream, and hand it nothing more. The client comes back, and is judged anew."""
+        """End the stream at once. The client comes back and is checked again."""
 
 
-class OpenConnections:
-    """The connections that one event loop serves. One timer looks after all of them."""
+class ConnectionRegistry:
+    """The connections that one event loop serves."""
 
     def __init__(self) -> None:
-        self._connections: set[Served] = set()
+        self._connections: set[Connected] = set()
         self._index = _Index()
-        self._places: Counter[Place] = Counter()
+        self._slots: Counter[Slot] = Counter()
         self._timer: asyncio.TimerHandle | None = None
-        self._due = 0.0  # when the timer is
-        self._draining = False
-        self._sessions_at = time.monotonic()
-        self._sessions: asyncio.Task[None] | None = None
-        self._watch = Watch(self._end_revoked, self._end_known)
+        self._due_at = 0.0  # when the timer is due, of ``time.monotonic()``
+        self._is_draining = False
+        self._session_watch = _SessionWatch(self._index, self.end_session)
+        self._feed: RevocationFeed | None = None
 
     def __len__(self) -> int:
         return len(self._connections)
 
-    def __iter__(self) -> Iterator[Served]:
+    def __iter__(self) -> Iterator[Connected]:
         return iter(self._connections)
 
-    # Who may come. A place is taken before the headers are sent, so that no two requests get the last one.
+    # Limits. A slot is acquired before the headers are sent, so that no two requests get the last one.
 
-    def check_place(self, identity: Identity) -> None:
-        """Raise ``StreamRefused`` if there is no place for one more stream. May be called from any thread."""
-        for place, name, status, text in _limits(identity):
+    def check_limits(self, identity: Identity) -> None:
+        """Raise ``StreamRefused`` if there is no slot for one more stream. May be called from any thread."""
+        for slot, name, status, text in _limits(identity):
             limit = setting(name)
-            if limit is not None and self._places[place] >= limit:
+            if limit is not None and self._slots[slot] >= limit:
                 logger.warning('A stream was refused: SERVERSENT["%s"] is %d', name, limit)
                 raise StreamRefused(status, text)
 
-    def take_place(self, identity: Identity) -> list[Place]:
-        """Take a place, and return what is to be given back. Raises ``StreamRefused``."""
-        self.check_place(identity)
-        taken = [place for place, name, *_ in _limits(identity) if setting(name) is not None]
-        self._places.update(taken)
-        return taken
+    def acquire(self, identity: Identity) -> list[Slot]:
+        """Acquire the slots of a stream, which are to be released when it ends. Raises ``StreamRefused``."""
+        self.check_limits(identity)
+        acquired = [slot for slot, name, *_ in _limits(identity) if setting(name) is not None]
+        self._slots.update(acquired)
+        return acquired
 
-    def give_back(self, taken: Iterable[Place]) -> None:
-        for place in taken:
-            self._places[place] -= 1
-            if not self._places[place]:
-                del self._places[place]
+    def release(self, slots: Iterable[Slot]) -> None:
+        for slot in slots:
+            self._slots[slot] -= 1
+            if not self._slots[slot]:
+                del self._slots[slot]
 
-    # What is served.
+    # Open connections.
 
-    def add(self, connection: Served) -> None:
+    def add(self, connection: Connected) -> None:
         self._connections.add(connection)
-        if self._draining:
+        if self._is_draining:
             connection.drain(random.uniform(0, setting("DRAIN_SECONDS")))
         if self._timer is None:
-            self._look_later()
-        self._note(connection)
+            self._schedule_tick()
+        self._index_connection(connection)
 
-    def discard(self, connection: Served) -> None:
+    def discard(self, connection: Connected) -> None:
         self._connections.discard(connection)
         self._index.discard(connection)
         if not self._connections and self._timer is not None:
             self._timer.cancel()
             self._timer = None
-            self._watch.stop()
+            if self._feed is not None:
+                self._feed.unwatch()
 
-    def rename(self, connection: Served, identity: Identity) -> None:
-        """Note for whom a connection is, which was not known when it began."""
+    def identify(self, connection: Connected, identity: Identity) -> None:
+        """Set the identity of a connection that had none when it began."""
         self._index.discard(connection)
         connection.identity = identity
-        self._note(connection)
+        self._index_connection(connection)
 
-    def _note(self, connection: Served) -> None:
+    def _index_connection(self, connection: Connected) -> None:
         self._index.add(connection)
-        self._watch.begin(connection.identity, connection.channels)
-        if self._watch.ends(connection.identity, connection.channels):
+        identity, channels = connection.identity, connection.channels
+        if (channels or identity.is_known) and (feed := revocation_feed()) is not None:
+            self._feed = feed
+            feed.watch(self._end_matching, self._end_identified)
+        if self._feed is not None and self._feed.is_revoked(identity, channels):
             connection.end()
 
-    # How it ends.
+    # Ending streams.
 
     def drain(self) -> None:
-        """End every stream, and at once each one that still comes: the server stops. Call it in the loop's thread."""
-        if self._draining:
+        """End every stream, also those that still come: the server stops. Call it in the loop's thread."""
+        if self._is_draining:
             return
-        self._draining = True
+        self._is_draining = True
         connections = list(self._connections)
         random.shuffle(connections)
         # Spread evenly, so that the clients of a stopped server do not all come back at once.
@@ -141,81 +143,93 @@ class OpenConnections:
     def has_sessions(self) -> bool:
         return bool(self._index.keys())
 
-    def look_at_session(self, key: str) -> None:
-        """End the streams of a session if it is over, which has been seen of its browser."""
-        if self._index.of_key(key) and can_look():
-            in_no_context(self._end_sessions([key]))
+    def check_session(self, key: str) -> None:
+        """End the streams of a session if it has ended: a request's cookie named another one."""
+        self._session_watch.check(key)
 
     def end_session(self, key: str) -> None:
-        """End the streams of a session that is over. Their clients come back, and are judged anew."""
+        """End the streams of a session that has ended. Their clients come back and are checked again."""
         for connection in list(self._index.of_key(key)):
             _guarded(connection, connection.end)
 
-    def _end_revoked(self, revocation: Revocation) -> None:
-        for connection in self._index.meant(revocation, self._connections):
-            if revocation.means(connection.identity, connection.channels) and self._watch.ends(
-                connection.identity, connection.channels
-            ):
+    def _end_matching(self, revocation: Revocation) -> None:
+        for connection in self._index.candidates(revocation, self._connections):
+            identity, channels = connection.identity, connection.channels
+            is_match = revocation.matches(identity, channels)
+            if is_match and self._feed is not None and self._feed.is_revoked(identity, channels):
                 _guarded(connection, connection.end)
 
-    def _end_known(self) -> None:
-        """Revocations were pruned before they were read: end every stream that one of them may mean."""
+    def _end_identified(self) -> None:
+        """Revocations were pruned unread: end every stream that one of them could match."""
         for connection in list(self._connections):
             if connection.identity.is_known:
                 _guarded(connection, connection.end)
 
-    # What is looked at, about once a second.
+    # The timer.
 
-    def _look_later(self) -> None:
+    def _schedule_tick(self) -> None:
         seconds = min(1.0, setting("HEARTBEAT_SECONDS") / 4)
-        # In no context: that of the request which happened to be first would be kept for good.
+        # In a new context: otherwise that of the first request would be kept.
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(seconds, self._look, context=contextvars.Context())
-        self._due = time.monotonic() + seconds
+        self._timer = loop.call_later(seconds, self._on_tick, context=contextvars.Context())
+        self._due_at = time.monotonic() + seconds
 
-    def _look(self) -> None:
+    def _on_tick(self) -> None:
         now, heartbeat_seconds = time.monotonic(), setting("HEARTBEAT_SECONDS")
-        loop_monitor().note_delay(now - self._due)
+        loop_monitor().note_delay(now - self._due_at)
         for connection in list(self._connections):
             try:
-                connection.look(now, heartbeat_seconds)
+                connection.on_tick(now, heartbeat_seconds)
             except Exception:
                 _end_failed(connection)
-        self._look_at_sessions(now)
-        self._look_later()
+        self._session_watch.on_tick(now)
+        self._schedule_tick()
 
-    def _look_at_sessions(self, now: float) -> None:
+
+class _SessionWatch:
+    """Looks up the sessions of open streams now and then: Django sends no signal when one expires or is deleted."""
+
+    def __init__(self, index: "_Index", end_session: Callable[[str], None]) -> None:
+        self._index = index
+        self._end_session = end_session
+        self._checked_at = time.monotonic()
+        self._task: asyncio.Task[None] | None = None
+
+    def on_tick(self, now: float) -> None:
         seconds, keys = setting("SESSION_CHECK_SECONDS"), self._index.keys()
-        if seconds is None or now < self._sessions_at + seconds:
+        if seconds is None or now < self._checked_at + seconds:
             return
-        self._sessions_at = now
-        if not keys or not can_look():
-            return
-        if self._sessions is None or self._sessions.done():
-            self._sessions = in_no_context(self._end_sessions(keys))
+        self._checked_at = now
+        if keys and can_look() and (self._task is None or self._task.done()):
+            self._task = spawn_detached(self._end_ended(keys))
 
-    async def _end_sessions(self, keys: list[str]) -> None:
+    def check(self, key: str) -> None:
+        """Look up one session now."""
+        if self._index.of_key(key) and can_look():
+            spawn_detached(self._end_ended([key]))
+
+    async def _end_ended(self, keys: list[str]) -> None:
         thread = StreamThread()
         try:
             loop = asyncio.get_running_loop()
             for key in await loop.run_in_executor(thread, ended_sessions, keys):  # type: ignore[arg-type]
-                self.end_session(key)
-        except Exception as error:  # it is tried again
+                self._end_session(key)
+        except Exception as error:  # the next look tries again
             logger.warning("The sessions of open streams could not be looked up: %r", error)
         finally:
             thread.shutdown()
 
 
-def _guarded(connection: Served, call: Callable[[], None]) -> None:
-    """Do something to one connection. Its errors, a server's own, are not those of the others: it ends."""
+def _guarded(connection: Connected, call: Callable[[], None]) -> None:
+    """Call a method of one connection. An error, which may be a server's, ends that connection alone."""
     try:
         call()
     except Exception:
         _end_failed(connection)
 
 
-def _end_failed(connection: Served) -> None:
-    logger.exception("A stream could not be looked after, and ends")
+def _end_failed(connection: Connected) -> None:
+    logger.exception("A connection failed, and its stream ends")
     with contextlib.suppress(Exception):
         connection.end()
 
@@ -225,11 +239,11 @@ class _Index:
 
     def __init__(self) -> None:
         # Most names have one connection: a set for each would take 200 bytes.
-        self._users: dict[str, Served | set[Served]] = {}
-        self._sessions: dict[str, Served | set[Served]] = {}
-        self._keys: dict[str, Served | set[Served]] = {}
+        self._users: dict[str, Connected | set[Connected]] = {}
+        self._sessions: dict[str, Connected | set[Connected]] = {}
+        self._keys: dict[str, Connected | set[Connected]] = {}
 
-    def add(self, connection: Served) -> None:
+    def add(self, connection: Connected) -> None:
         for names, name in self._names(connection.identity):
             found = names.get(name)
             if found is None:
@@ -239,7 +253,7 @@ class _Index:
             else:
                 names[name] = {found, connection}
 
-    def discard(self, connection: Served) -> None:
+    def discard(self, connection: Connected) -> None:
         for names, name in self._names(connection.identity):
             found = names.get(name)
             if isinstance(found, set):
@@ -247,7 +261,7 @@ class _Index:
             if not found or found is connection:
                 names.pop(name, None)
 
-    def _names(self, identity: Identity) -> Iterator[tuple[dict[str, "Served | set[Served]"], str]]:
+    def _names(self, identity: Identity) -> Iterator[tuple[dict[str, "Connected | set[Connected]"], str]]:
         if identity.user:
             yield self._users, identity.user
         for session in identity.sessions:
@@ -255,8 +269,8 @@ class _Index:
         if identity.session_key:
             yield self._keys, identity.session_key
 
-    def meant(self, revocation: Revocation, connections: Collection[Served]) -> list[Served]:
-        """Return the connections that a revocation may mean."""
+    def candidates(self, revocation: Revocation, connections: Collection[Connected]) -> list[Connected]:
+        """Return the connections that a revocation may match."""
         if revocation.sessions:
             return [each for session in revocation.sessions for each in _of(self._sessions, session)]
         return _of(self._users, revocation.user) if revocation.user else list(connections)
@@ -264,39 +278,39 @@ class _Index:
     def keys(self) -> list[str]:
         return list(self._keys)
 
-    def of_key(self, key: str) -> list[Served]:
+    def of_key(self, key: str) -> list[Connected]:
         return _of(self._keys, key)
 
 
-def _of(names: Mapping[str, "Served | set[Served]"], name: str) -> list[Served]:
+def _of(names: Mapping[str, "Connected | set[Connected]"], name: str) -> list[Connected]:
     found = names.get(name, set())
     return list(found) if isinstance(found, set) else [found]
 
 
-def _limits(identity: Identity) -> Iterator[tuple[Place, str, int, str]]:
-    """Yield each place that a stream takes, the setting that limits it, and how it is refused."""
+def _limits(identity: Identity) -> Iterator[tuple[Slot, str, int, str]]:
+    """Yield each slot that a stream takes, the setting that limits it, and the status and text of a refusal."""
     yield ("", ""), "MAX_CONNECTIONS", 503, "This server serves as many streams as it may."
     if identity.user:
-        place = "user", identity.user
-        yield place, "MAX_CONNECTIONS_PER_USER", 429, "You have as many streams open as one user may."
+        slot = "user", identity.user
+        yield slot, "MAX_CONNECTIONS_PER_USER", 429, "You have as many streams open as one user may."
     if identity.address:
-        place = "address", identity.address
-        yield place, "MAX_CONNECTIONS_PER_ADDRESS", 429, "As many streams are open as one address may have."
+        slot = "address", identity.address
+        yield slot, "MAX_CONNECTIONS_PER_ADDRESS", 429, "As many streams are open as one address may have."
 
 
-_by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, OpenConnections] = weakref.WeakKeyDictionary()
+_by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, ConnectionRegistry] = weakref.WeakKeyDictionary()
 
 
-def open_connections() -> OpenConnections:
-    """Return the connections of the running event loop."""
-    return connections_of(asyncio.get_running_loop())
+def connection_registry() -> ConnectionRegistry:
+    """Return the registry of the running event loop."""
+    return registry_of(asyncio.get_running_loop())
 
 
-def connections_of(loop: asyncio.AbstractEventLoop) -> OpenConnections:
-    """Return the connections of an event loop."""
-    connections = _by_loop.get(loop)
-    if connections is None:
-        for ended in [each for each in list(_by_loop) if each.is_closed()]:  # what they serve refers to them
+def registry_of(loop: asyncio.AbstractEventLoop) -> ConnectionRegistry:
+    """Return the registry of an event loop."""
+    registry = _by_loop.get(loop)
+    if registry is None:
+        for ended in [each for each in list(_by_loop) if each.is_closed()]:  # their connections refer to the loop
             _by_loop.pop(ended, None)
-        connections = _by_loop[loop] = OpenConnections()
-    return connections
+        registry = _by_loop[loop] = ConnectionRegistry()
+    return registry

@@ -12,7 +12,6 @@ import contextlib
 import contextvars
 import functools
 import signal
-import sys
 import threading
 import time
 import weakref
@@ -21,11 +20,11 @@ from types import FrameType
 from typing import Any
 
 from ..conf import setting
-from ..servers.adapters import Send, UvicornServer, stop_flag
-from .registry import connections_of, open_connections
+from ..servers.base import ServerAdapter
+from ..servers.uvicorn import UvicornServer
+from .registry import connection_registry, registry_of
 
 __all__ = ["drain_on_stop"]
-
 
 _SIGNALS = ("SIGTERM", "SIGINT", "SIGQUIT", "SIGBREAK")
 
@@ -35,7 +34,7 @@ ASK_SECONDS = 0.2
 _loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 
 
-def drain_on_stop(send: Send) -> None:
+def drain_on_stop(server: ServerAdapter) -> None:
     """End the streams of the running loop when its server stops. The second call for a loop does nothing."""
     loop = asyncio.get_running_loop()
     if loop in _loops:
@@ -45,8 +44,8 @@ def drain_on_stop(send: Send) -> None:
         _drain_at_exit()
     else:
         _chain_signals()
-    if flag := stop_flag(send):
-        _drain_when(flag)
+    if is_stopping := server.is_stopping:
+        _drain_when(is_stopping)
 
 
 @functools.cache
@@ -81,9 +80,7 @@ class _Handler:
 
 def _drain_and_go_on(previous: Any, uvicorn: UvicornServer, signum: int, frame: FrameType | None) -> Any:
     _ask_all()
-    if signum == getattr(signal, "SIGQUIT", None) and "gunicorn.arbiter" in sys.modules:
-        # gunicorn's, on Ctrl-C. Its uvicorn worker takes no notice of it, and is killed after 30 s.
-        uvicorn.stop()
+    uvicorn.on_signal(signum)
     return previous(signum, frame)
 
 
@@ -99,7 +96,7 @@ def _drain_and_die(signum: int, _: FrameType | None) -> None:
 
 
 async def _drain_then(then: Callable[[int], None], signum: int) -> None:
-    connections = open_connections()
+    connections = connection_registry()
     connections.drain()
     deadline = time.monotonic() + setting("DRAIN_SECONDS")
     while len(connections) and time.monotonic() < deadline:  # noqa: ASYNC110 - with a deadline, once in a process
@@ -114,7 +111,7 @@ def _drain_when(is_stopping: Callable[[], bool]) -> None:
 
     def ask() -> None:
         if is_stopping():
-            open_connections().drain()
+            connection_registry().drain()
         else:
             loop.call_later(ASK_SECONDS, ask, context=nobodys)
 
@@ -128,7 +125,7 @@ def _ask_all() -> None:
 
 
 def _drain() -> None:
-    open_connections().drain()
+    connection_registry().drain()
 
 
 def _drain_and_wait() -> None:
@@ -136,7 +133,7 @@ def _drain_and_wait() -> None:
     _ask_all()
     deadline = time.monotonic() + setting("DRAIN_SECONDS")
     running = [loop for loop in _loops if loop.is_running()]
-    while any(len(connections_of(loop)) for loop in running) and time.monotonic() < deadline:
+    while any(len(registry_of(loop)) for loop in running) and time.monotonic() < deadline:
         time.sleep(0.01)
     for loop in running:
         # The ends are handed to the server, which has yet to write them to their sockets.

@@ -10,10 +10,13 @@ Django has finished the request.
 - ``wsgi``: what is allowed on a WSGI server
 - ``refusals``: the answers instead of a stream
 - ``response``: ``EventStreamResponse``, and how plain Django and WSGI serve it
+- ``extraction``: takes the stream out of a response that Django would send
 - ``handoff``: keeps the stream of one request from the view to the server
+- ``admission``: the identity of a stream, and the slots that it takes
+- ``disconnect``: the client's disconnect, and the request's body
 - ``page_cursor``: where the log stood when the request of a page began
 - ``signed_urls``: ``sse_url`` and the tokens in its URLs
-- ``signed_stream``: the view behind these URLs
+- ``signed_stream``: the view behind those URLs
 - ``renewal``: the view that renews them
 - ``elements``: the HTML of the browser client
 - ``static_files``: the client's files, for an ASGI server in development

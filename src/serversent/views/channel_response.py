@@ -1,6 +1,6 @@
-"""What a channel view has returned becomes a response."""
+"""The response to what a channel view has returned."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from django.http import HttpRequest, HttpResponseNotAllowed
@@ -9,9 +9,10 @@ from django.http.response import HttpResponseBase
 from ..access.identity import Identity
 from ..brokers import broker
 from ..channels.subscription import Subscription
+from ..serving.grant import Grant
 from ..wire.event import END_ID
-from .handoff import keep_until_served
-from .refusals import do_not_come_back, headers_alone
+from .handoff import track_until_served
+from .refusals import head_response, no_content
 from .request import connection_setup, is_wsgi, last_event_id
 from .response import EventStreamResponse
 from .wsgi import is_runserver
@@ -20,10 +21,10 @@ __all__ = ["channel_response", "refused"]
 
 
 def refused(request: HttpRequest) -> HttpResponseBase | None:
-    """Return the answer to a request that no stream of channels is for, whatever its view says."""
+    """Return the answer to a request that cannot have a stream of channels; ``None`` if it can."""
     if request.method not in ("GET", "HEAD"):
         return HttpResponseNotAllowed(["GET", "HEAD"])
-    return do_not_come_back() if last_event_id(request) == END_ID else None
+    return no_content() if last_event_id(request) == END_ID else None
 
 
 def channel_response(
@@ -32,14 +33,12 @@ def channel_response(
     name: str,
     using: str,
     *,
-    signed: Identity | None = None,
+    url_identity: Identity | None = None,
     begins_at: str = "",
-    on_written: Callable[[bytes], None] | None = None,
 ) -> HttpResponseBase:
-    """Return the stream of what a channel view has returned, or the response that this is.
+    """Return the stream of what a channel view has returned, or the response that it has returned.
 
-    ``begins_at``: a cursor for who has none. ``on_written``: is told of what was written to any stream of the same
-    channels, in their event loop, once or more often.
+    ``begins_at``: the cursor at which a client without its own begins. ``url_identity``: for whom the URL was signed.
     """
     if isinstance(returned, HttpResponseBase):
         return returned
@@ -50,22 +49,21 @@ def channel_response(
                 "several, a Subscription or a response"
             )
         if not isinstance(returned, str) and not (returned := list(returned)):
-            return do_not_come_back()
+            return no_content()
         returned = Subscription(returned)
     broker(using)  # an unknown alias is an error of the view, not of the stream
     if request.method == "HEAD":
-        return headers_alone()
-    response = EventStreamResponse(
+        return head_response()
+    grant = Grant(
         returned,
         name=name,
         using=using,
         last_event_id=last_event_id(request),
         begins_at=begins_at,
-        signed=signed,
-        on_written=on_written,
+        url_identity=url_identity,
         prepare=connection_setup(request),
-        wsgi=is_wsgi(request),
-        polled=is_wsgi(request) and not is_runserver(request),
     )
-    keep_until_served(request, response)
+    is_polled = is_wsgi(request) and not is_runserver(request)
+    response = EventStreamResponse(grant, prepare=grant.prepare, wsgi=is_wsgi(request), polled=is_polled)
+    track_until_served(request, response)
     return response

@@ -21,9 +21,9 @@ from ..concurrency.callables import (
 from ..errors import InvalidChannel, StreamRefused, TooManyChannels, TooManySyncStreams
 from ..wire.event import END_ID
 from .channel_response import channel_response, refused
-from .handoff import check_place, keep_until_served
+from .handoff import check_limits, track_until_served
 from .mistakes import check_is_view
-from .refusals import do_not_come_back, headers_alone, refusal, too_many_streams
+from .refusals import head_response, no_content, refusal, too_many_streams
 from .request import connection_setup, is_wsgi, last_event_id
 from .response import EventStreamResponse
 from .wsgi import check_wsgi
@@ -97,13 +97,13 @@ class _GeneratorView:
         if request is args[0] and request.method not in self._methods:
             return HttpResponseNotAllowed(sorted(self._methods))
         if not self._restart and last_event_id(request) == END_ID:
-            return do_not_come_back()
+            return no_content()
         if request.method == "HEAD":
-            return headers_alone()
+            return head_response()
         if is_wsgi(request):
             check_wsgi(request, self)
         try:
-            check_place(request)  # before the generator runs: what it does may cost something
+            check_limits(request)  # before the generator runs: what it does may cost something
             response = EventStreamResponse(
                 self.view(*args, **kwargs),
                 name=self.name,
@@ -115,7 +115,7 @@ class _GeneratorView:
             return too_many_streams(error)
         except StreamRefused as error:
             return refusal(error)
-        keep_until_served(request, response)
+        track_until_served(request, response)
         return response
 
 

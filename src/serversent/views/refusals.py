@@ -9,12 +9,14 @@ from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 
 from ..errors import BrokerUnavailable, StreamRefused, TooManySyncStreams
+from ..signals import stream_refused
 
 __all__ = [
     "KeepsSession",
-    "do_not_come_back",
-    "headers_alone",
+    "head_response",
+    "instead_of",
     "keep_session_cookie",
+    "no_content",
     "refusal",
     "set_stream_headers",
     "too_many_streams",
@@ -61,7 +63,7 @@ class _Answer(KeepsSession, HttpResponse):
     pass
 
 
-def headers_alone() -> HttpResponse:
+def head_response() -> HttpResponse:
     """The answer to HEAD: what a stream would begin with."""
     response = HttpResponse(content_type=CONTENT_TYPE)
     set_stream_headers(response)
@@ -83,7 +85,9 @@ def too_many_streams(error: TooManySyncStreams) -> HttpResponse:
 
 
 def refusal(error: StreamRefused) -> HttpResponse:
-    """The answer to a stream that may not be opened now."""
+    """Return the answer to a stream that may not be opened now."""
+    if stream_refused.receivers:
+        stream_refused.send_robust(sender=StreamRefused, status=error.status, error=error)
     response = _Answer(f"{error}\n", status=error.status, content_type="text/plain; charset=utf-8")
     response.headers["Cache-Control"] = "no-store"
     if error.status in (429, 503):
@@ -94,7 +98,31 @@ def refusal(error: StreamRefused) -> HttpResponse:
     return response
 
 
-def do_not_come_back() -> HttpResponse:
+def no_content() -> HttpResponse:
     """The answer that ends a conforming client for good."""
     # A cache that kept it would give it to those who have not heard the end.
     return _Answer(status=204, headers={"Cache-Control": "no-store"})
+
+
+# Headers of a response that are about its body.
+_BODY_HEADERS = {
+    "content-type",
+    "content-length",
+    "content-encoding",
+    "content-language",
+    "etag",
+    "incremental",
+    "x-accel-buffering",
+}
+
+
+def instead_of(response: Any, other: HttpResponse) -> HttpResponse:
+    """Answer with ``other``, and with what middleware has given the response: cookies, CORS and security headers."""
+    is_head = other.status_code == response.status_code
+    for name, value in response.items():
+        if is_head or name.lower() not in _BODY_HEADERS:
+            other.headers.setdefault(name, value)
+    if is_head:
+        other.headers["Content-Type"] = response.headers["Content-Type"]
+    other.cookies = response.cookies
+    return other

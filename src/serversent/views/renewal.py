@@ -10,10 +10,10 @@ from django.http.response import HttpResponseBase
 from django.utils.http import is_same_domain
 from django.views.decorators.csrf import csrf_exempt
 
+from ..access.revocation_feed import check_url
 from ..channels.hub import stop_hubs
 from ..errors import BrokerUnavailable, StreamRefused
 from ..logs import is_due
-from ..serving.channel_stream import check_revoked
 from .refusals import KeepsSession, refusal, unavailable
 from .request import is_wsgi
 from .signed_urls import renewed_url
@@ -40,7 +40,7 @@ async def renew(request: HttpRequest) -> HttpResponseBase:
         if not _is_from_here(request):
             raise StreamRefused(403, "This address is for another origin.")
         url, signed = await sync_to_async(renewed_url)(request, request.POST.get("token", ""))
-        await check_revoked(signed.identity, signed.channels)
+        await check_url(signed.identity, signed.channels)
     except StreamRefused as error:
         if is_due(f"renewal {error}"):
             logger.info("The renewal of a signed URL was refused: %s", error)

@@ -1,38 +1,33 @@
-"""The response that carries a stream out of the view, and its ordinary ways of being served: by Django, under WSGI.
+"""The response that carries a stream out of the view, and how plain Django and WSGI servers serve it.
 
 ``serversent.asgi`` takes the stream out of it and serves it without Django; that is the cheap way.
 """
 
 import asyncio
 import contextlib
-import contextvars
 import functools
 import logging
-import re
 from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
 
 from django.http import StreamingHttpResponse
 
-from ..access.identity import Identity
 from ..channels.hub import stop_hubs
 from ..channels.subscription import Subscription
 from ..concurrency.live_servers import served_by_thread
-from ..concurrency.sync_iterator import ThreadedIterator
 from ..conf import setting
 from ..errors import AsyncStreamUnderWSGI, StreamRefused
-from ..serving.channel_stream import ChannelDriver
-from ..serving.failures import last_frames, log_failure
-from ..serving.generator_stream import StreamDriver
-from ..serving.source import HEARTBEAT_FRAME, opening_frame
-from ..wire.frames import END_FRAME, encode, encode_text, end_frame
-from ..wire.json_text import to_text
+from ..serving.channel_stream import ChannelStream
+from ..serving.generator_stream import GeneratorStream
+from ..serving.grant import Grant
+from ..serving.source import StreamSource
+from ..serving.sync_generator_stream import SyncGeneratorStream
+from ..wire.frames import end_frame
 from .refusals import CONTENT_TYPE, KeepsSession, set_stream_headers
 
 __all__ = ["EventStreamResponse"]
 
 logger = logging.getLogger("serversent")
-
 
 # How long a plain server may take from the response to its first read of the stream.
 UNATTENDED_SECONDS = 60
@@ -44,10 +39,13 @@ POLL_SECONDS = 0.02
 class EventStreamResponse(KeepsSession, StreamingHttpResponse):
     """A response of type ``text/event-stream`` that sends what ``source`` yields, each value as one event.
 
-    ``source``: an async or sync generator or iterator of values: a str is sent as it is, a ``ServerSentEvent`` too,
+    ``source``: an async or sync generator or iterator of values: a ``str`` is sent as it is, a ``ServerSentEvent`` too,
     anything else as JSON. Or a ``Subscription``, of the broker ``using``. Most views want ``@event_stream`` or
     ``@channel_stream`` instead, which also turn an exception before the first event into an ordinary error page.
-    ``name`` is for the log.
+    ``name`` is for the log::
+
+        def ticks(request):
+            return EventStreamResponse(str(number) for number in range(10))
 
     Raises ``TooManySyncStreams`` when ``source`` is sync and its pool of threads is full.
     """
@@ -58,227 +56,132 @@ class EventStreamResponse(KeepsSession, StreamingHttpResponse):
         *,
         name: str = "",
         using: str = "default",
-        last_event_id: str = "",
-        begins_at: str = "",
-        signed: Identity | None = None,
-        on_written: Callable[[bytes], None] | None = None,
         hold_connection: bool = False,
         prepare: Callable[[], object] | None = None,
         wsgi: bool = False,
         polled: bool = False,
     ) -> None:
-        self._name = name or getattr(source, "__qualname__", type(source).__name__)
-        self._hold_connection = hold_connection
-        self._using = using
-        self._last_event_id = last_event_id
-        self._begins_at = begins_at
-        self._signed = signed
-        self._on_written = on_written
-        self._prepare = prepare
-        # The view's: an initial state is asked for later, when middleware may have left what it put there.
-        has_initial = isinstance(source, Subscription) and source.initial is not None
-        self._context = contextvars.copy_context() if has_initial else None
-        self._is_handed_off = False
-        self._driver: StreamDriver | ChannelDriver | None = None
-        self._detached = False
-        self._wsgi = wsgi
-        self._polled = polled  # a server that cannot hold streams: what is new is sent, and that is all
-        self.is_kept = False  # a hand-off closes the stream should this response get lost on its way
-        ours = isinstance(source, Subscription) or hasattr(source, "__aiter__")
-        self._values: Any = source if ours else ThreadedIterator(iter(source), prepare=prepare)
+        if isinstance(source, Subscription):
+            source = Grant(source, name=name or type(source).__name__, using=using, prepare=prepare)
+        self.source: StreamSource
+        if isinstance(source, Grant):
+            self.source = ChannelStream(source)
+        else:
+            name = name or getattr(source, "__qualname__", type(source).__name__)
+            is_async = hasattr(source, "__aiter__")
+            kind: Any = GeneratorStream if is_async else SyncGeneratorStream
+            values = aiter(source) if is_async else iter(source)
+            self.source = kind(values, name=name, hold_connection=hold_connection, prepare=prepare)
+        self.prepare = prepare  # called first in each thread of the stream
+        self.is_tracked = False  # a hand-off closes the stream if this response is not served
+        self.is_detached = False
+        self._is_wsgi = wsgi
+        self._is_polled = polled  # a server that cannot hold streams: the stream ends when all was sent
         super().__init__(self._sync_frames() if wsgi else self._frames(), content_type=CONTENT_TYPE)
         self._own_body: Any = self._iterator
         self._resource_closers.append(self.close_stream)  # type: ignore[attr-defined]
         set_stream_headers(self)
 
     async def start(self, seconds: float) -> None:
-        """Run the stream up to its first event, at most ``seconds``. Raises what it raises by then."""
-        driver = self.driver
-        assert isinstance(driver, StreamDriver)
-        await driver.first(seconds)
-        if not self.is_kept:
-            asyncio.get_running_loop().call_later(UNATTENDED_SECONDS, driver.cancel_unattached)
+        """Run an async generator up to its first event, at most ``seconds``. Raises what it raises by then."""
+        source = self.source
+        assert isinstance(source, GeneratorStream)
+        await source.first(seconds)
+        if not self.is_tracked:
+            asyncio.get_running_loop().call_later(UNATTENDED_SECONDS, source.cancel_unattached)
 
     def start_in_thread(self, seconds: float) -> None:
-        """The same for a sync generator, from sync code."""
-        self._values.start(seconds)
+        """Run a sync generator up to its first event, from sync code."""
+        source = self.source
+        assert isinstance(source, SyncGeneratorStream)
+        source.first_in_thread(seconds)
 
     @property
-    def driver(self) -> StreamDriver | ChannelDriver:
-        """The driver of the stream, which whoever serves it attaches to. Needs a running event loop."""
-        if self._driver is None and isinstance(self._values, Subscription):
-            self._driver = ChannelDriver(
-                self._values,
-                name=self._name,
-                using=self._using,
-                last_event_id=self._last_event_id,
-                begins_at=self._begins_at,
-                signed=self._signed,
-                on_written=self._on_written,
-                prepare=self._prepare,
-                context=self._context,
-            )
-        if self._driver is None:
-            encode = functools.partial(_encode_yielded, self._name)
-            self._driver = StreamDriver(
-                aiter(self._values),
-                name=self._name,
-                encode=encode,
-                hold_connection=self._hold_connection,
-                prepare=self._prepare,
-            )
-        return self._driver
-
-    @property
-    def body_is_ours(self) -> bool:
-        """Whether no middleware has put another body into the place of the stream."""
+    def body_is_own(self) -> bool:
+        """Return whether no middleware has put another body into the place of the stream."""
         return self._iterator is self._own_body
 
-    def detach(self) -> StreamDriver | ChannelDriver:
+    def detach(self) -> StreamSource:
         """Take the stream out of the response, which can then be closed without closing the stream."""
-        driver = self.driver
-        self._detached = True
+        self.detach_body()
+        return self.source
+
+    def detach_body(self) -> AsyncGenerator[bytes]:
+        """Take out the body with the stream in it, as plain Django would send it."""
+        body: AsyncGenerator[bytes] = self._own_body
+        self.is_detached = True
         self._iterator = self._own_body = None  # a cycle: they refer to the response
-        return driver
-
-    @property
-    def prepare(self) -> Callable[[], object] | None:
-        """What each thread of the stream calls first."""
-        return self._prepare
-
-    @property
-    def is_detached(self) -> bool:
-        return self._detached
-
-    def close_with(self, *closers: Callable[[], Any]) -> None:
-        """Call these when the generator of a stream that is handed off is closed, where it runs."""
-        if isinstance(self._values, ThreadedIterator):
-            self._values.close_with(*closers)
-        elif isinstance(self._driver, StreamDriver):
-            self._driver.close_with(*closers)
-
-    def detach_wrapped(self, body: Any) -> AsyncGenerator[Any]:
-        """Take out ``body``, which a middleware has put around the stream, with the stream in it: chunks of bytes."""
-        ours = self._own_body
-        self._detached = self._is_handed_off = True
-        self._iterator = self._own_body = None
-        return _closing_both(body, ours)
+        return body
 
     def close_stream(self) -> None:
-        """Close the stream if nobody serves it. May be called from any thread."""
-        if self._detached:
-            return
-        if isinstance(self._driver, StreamDriver):
-            self._driver.cancel_threadsafe()
-        elif isinstance(self._values, ThreadedIterator):
-            self._values.close()
+        """Close the stream if nothing serves it. May be called from any thread."""
+        if not self.is_detached:
+            self.source.cancel_threadsafe()
 
     async def aclose_stream(self) -> None:
-        """The same, and wait for the generator to end, at most ``DRAIN_SECONDS``."""
+        """Close the stream if nothing serves it, and wait for its generator to end, at most ``DRAIN_SECONDS``."""
         self.close_stream()
-        if self._driver is not None and not self._detached:
-            await self._driver.wait_closed(setting("DRAIN_SECONDS"))
+        if not self.is_detached:
+            await self.source.wait_closed(setting("DRAIN_SECONDS"))
+
+    # Served by plain Django, or by a WSGI server.
 
     def __iter__(self) -> Iterator[bytes]:
-        if self.is_async and self.body_is_ours:
-            if not isinstance(self._values, ThreadedIterator):
-                raise AsyncStreamUnderWSGI(self._name)
-            return self._threaded_frames(self._values)
+        if self.is_async and self.body_is_own:
+            frames = self.source.frames_in_thread()
+            if frames is None:
+                raise AsyncStreamUnderWSGI(self.source.name)
+            return frames
         return super().__iter__()
 
-    def _log_serving(self) -> None:
-        if self._polled:
-            _log_polling_once()
-        elif not (self._is_handed_off or self._wsgi):
-            _log_plain_serving_once()
+    def _sync_frames(self) -> Iterator[bytes]:
+        return self.source.frames_in_thread() or _in_own_loop(self._frames())
 
     async def _frames(self) -> AsyncGenerator[bytes]:
-        """The stream as plain Django serves it: what the driver writes, and heartbeats in between."""
+        """Yield what the source writes, and heartbeats in between."""
+        source = self.source
         self._log_serving()
         slot: asyncio.Queue[bytes] = asyncio.Queue(maxsize=1)
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        driver = self.driver
-        if isinstance(driver, ChannelDriver):
-            try:
-                await driver.begin()
-            except StreamRefused as error:  # the headers are sent: all that is left is to say that it is no use
-                logger.info("The stream %s was refused: %s", self._name, error)
-                yield self._opening + end_frame(error.status)
-                return
-        driver.attach(slot.put, lambda _: ended.cancel())
+        try:
+            await source.begin()
+        except StreamRefused as error:  # the headers are sent: the end tells the client not to come back
+            logger.info("The stream %s was refused: %s", source.name, error)
+            yield source.opening() + end_frame(error.status)
+            return
+        source.attach(slot.put, lambda _: ended.cancel())
         waiting: asyncio.Task[bytes] | None = None
         try:
-            yield self._opening
+            yield source.opening()
             while True:
                 waiting = waiting or asyncio.create_task(slot.get())
-                seconds = POLL_SECONDS if self._polled else setting("HEARTBEAT_SECONDS")
+                seconds = POLL_SECONDS if self._is_polled else setting("HEARTBEAT_SECONDS")
                 either: set[asyncio.Future[Any]] = {waiting, ended}
                 await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
                 if waiting.done():
                     frame, waiting = waiting.result(), None
                     yield frame
-                elif self._polled and isinstance(driver, ChannelDriver) and driver.is_live and slot.empty():
+                elif self._is_polled and source.is_caught_up and slot.empty():
                     return
                 elif not ended.done():
-                    yield b"" if self._polled else driver.heartbeat()
+                    yield b"" if self._is_polled else source.heartbeat()
                 elif slot.empty():
                     return
         finally:
             if waiting is not None:
                 waiting.cancel()
-            driver.cancel()
-            await driver.wait_closed(setting("DRAIN_SECONDS"))
+            source.cancel()
+            await source.wait_closed(setting("DRAIN_SECONDS"))
 
-    @property
-    def _opening(self) -> bytes:
-        if isinstance(self._values, Subscription):
-            expires_at = None if self._signed is None else self._values.expires_at
-            return opening_frame(of_channels=True, url_expires_at=expires_at)
-        return opening_frame(of_channels=False)
-
-    def _sync_frames(self) -> Iterator[bytes]:
-        """The stream as a WSGI server serves it, in one of its threads."""
-        if isinstance(self._values, ThreadedIterator):
-            return self._threaded_frames(self._values)
-        return _in_own_loop(self._frames())
-
-    def _threaded_frames(self, values: ThreadedIterator) -> Iterator[bytes]:
-        try:
-            with served_by_thread(values.interrupt):
-                yield self._opening
-                while True:
-                    try:
-                        there, value = values.next_within(setting("HEARTBEAT_SECONDS"))
-                        frame = _encode_yielded(self._name, value) if there else HEARTBEAT_FRAME
-                    except StopIteration:
-                        break
-                    except Exception as error:
-                        log_failure(self._name, error)
-                        yield last_frames(self._name, error)
-                        return
-                    yield frame
-                yield END_FRAME
-        finally:
-            values.close()
-
-
-async def _closing_both(body: Any, ours: AsyncGenerator[bytes]) -> AsyncGenerator[Any]:
-    """Yield what a wrapper of ours yields; close it, and then what is in it, which a wrapper that is closed leaves."""
-    try:
-        if hasattr(body, "__aiter__"):
-            async for chunk in body:
-                yield chunk
-        else:
-            for chunk in body:
-                yield chunk
-    finally:
-        if hasattr(body, "aclose"):
-            await body.aclose()
-        await ours.aclose()
+    def _log_serving(self) -> None:
+        if self._is_polled:
+            _log_polling_once()
+        elif not (self.is_detached or self._is_wsgi):
+            _log_plain_serving_once()
 
 
 def _in_own_loop(frames: AsyncGenerator[bytes]) -> Iterator[bytes]:
-    """Run an async generator in the thread that asks. The loop turns only while the thread waits for a frame."""
+    """Run an async generator in the current thread. Its loop turns only while the thread waits for a frame."""
     with asyncio.Runner() as runner:
         loop = runner.get_loop()
         ending = loop.create_future()
@@ -297,7 +200,7 @@ def _in_own_loop(frames: AsyncGenerator[bytes]) -> Iterator[bytes]:
 
 
 async def _next_unless(ending: asyncio.Future[None], frames: AsyncGenerator[bytes]) -> bytes | None:
-    """Return the next frame; ``None`` if there is none, or the server ends."""
+    """Return the next frame; ``None`` if there is none, or if the server ends."""
     step: asyncio.Future[bytes | None] = asyncio.ensure_future(anext(frames, None))
     either: set[asyncio.Future[Any]] = {step, ending}
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -321,24 +224,4 @@ def _log_polling_once() -> None:
     logger.warning(
         "A WSGI server cannot hold streams: each answer of a stream of channels ends when nothing more is there, and "
         "the client asks again a few seconds later. Serve the project with an ASGI server: see docs/howto-servers.md."
-    )
-
-
-_FRAMED = re.compile(r"(data|event|id|retry):.*\n\n\Z", re.DOTALL)
-
-
-def _encode_yielded(name: str, value: Any) -> bytes:
-    if isinstance(value, str):
-        if value.endswith("\n\n") and _FRAMED.match(value):
-            _warn_framed_once(name)
-        return encode_text(value if type(value) is str else to_text(value))
-    return encode(value)
-
-
-@functools.cache
-def _warn_framed_once(name: str) -> None:
-    logger.warning(
-        "%s yields text that is framed already ('data: ...' and a blank line), which arrives with its frame inside "
-        "the data. Yield the value only.",
-        name,
     )

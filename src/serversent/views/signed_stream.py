@@ -32,7 +32,7 @@ def signed_stream(request: HttpRequest) -> HttpResponseBase:
         seconds = max(0.0, signed.expires_at - time.time())
         subscription = Subscription(signed.channels, start=signed.start, expires=seconds)
         return channel_response(
-            request, subscription, name, signed.using, signed=signed.identity, begins_at=signed.cursor
+            request, subscription, name, signed.using, url_identity=signed.identity, begins_at=signed.cursor
         )
     except (TooManyChannels, UnknownBroker) as error:  # the settings were others when it was signed
         logger.warning("The stream %s was refused: %s", name, error)

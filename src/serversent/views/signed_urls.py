@@ -124,8 +124,8 @@ def _signed(request: HttpRequest, found: Mapping[str, Any]) -> Signed:
         user="" if public else found["user"] or now.user,
         sessions=() if public else tuple({*found["sessions"], *now.sessions}),
         address=now.address,
-        since=now.since,
-        signed=Cursor.parse(found["at"]),
+        requested_at=now.requested_at,
+        signed_at=Cursor.parse(found["at"]),
         session_key="" if public else now.session_key,
     )
     return Signed(

@@ -23,7 +23,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from ...concurrency.threads import shared_connections
 from ...errors import BrokerUnavailable
 from ...wire.cursor import Cursor
-from ..base import Broker, Events, OutgoingEvent
+from ..base import Batch, Broker, OutgoingEvent
 from ..memory import MemoryBroker
 from ..transactions import after_commit, awaited_transaction, in_transaction
 from . import log
@@ -62,7 +62,7 @@ class DatabaseBroker(Broker):
     """
 
     durable = True
-    transactional = True
+    needs_app = True
 
     def __init__(self, alias: str, options: Mapping[str, Any]) -> None:
         super().__init__(alias, options)
@@ -193,17 +193,17 @@ class DatabaseBroker(Broker):
     async def head(self) -> Cursor:
         return await self._read(_numbered_head)
 
-    async def read(self, channels: Collection[str], after: int | None, upto: int) -> Events:
-        return await self._read(read_channels, channels, after, upto)
+    async def read(self, channels: Collection[str], after: int | None, end: int) -> Batch:
+        return await self._read(read_channels, channels, after, end)
 
-    async def latest(self, channels: Collection[str], upto: int) -> Events:
-        return await self._read(read_latest, channels, upto)
+    async def latest(self, channels: Collection[str], end: int) -> Batch:
+        return await self._read(read_latest, channels, end)
 
-    async def recent(self, upto: int, size: int) -> Events:
-        return await self._read(log.read_recent, upto, size)
+    async def recent(self, end: int, size: int) -> Batch:
+        return await self._read(log.read_recent, end, size)
 
-    async def closed(self, channels: Collection[str], upto: int) -> set[str]:
-        return await self._read(log.closed_channels, channels, upto)
+    async def closed(self, channels: Collection[str], end: int) -> set[str]:
+        return await self._read(log.closed_channels, channels, end)
 
     async def _read(self, fn: Callable[Concatenate[BaseDatabaseWrapper, P], T], /, *args: P.args, **kw: P.kwargs) -> T:
         if self._readers is None:
@@ -223,7 +223,7 @@ class DatabaseBroker(Broker):
         self._sessions.append(session)
         return session
 
-    async def tail(self, after: Cursor) -> AsyncIterator[Events]:
+    async def tail(self, after: Cursor) -> AsyncIterator[Batch]:
         session, wakeup, backoff = self._session(), Wakeup(self.database), 0.0
         try:
             while True:
@@ -393,7 +393,7 @@ def _batches(rows: Sequence[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]
 _READ_ONLY = [(1142,), (1290,)]
 
 
-def _next(connection: BaseDatabaseWrapper, wakeup: Wakeup, after: Cursor) -> Events:
+def _next(connection: BaseDatabaseWrapper, wakeup: Wakeup, after: Cursor) -> Batch:
     """Return what is new, or wait a while for it. A commit during the read ends the wait."""
     wakeup.prepare(connection)
     piece = log.read_all(connection, after)

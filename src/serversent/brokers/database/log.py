@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ...wire.cursor import Cursor
-from ..base import PAGE_BYTES, Events, LoggedEvent
+from ..base import PAGE_BYTES, Batch, LoggedEvent
 from .session import sql
 
 __all__ = [
@@ -158,7 +158,7 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else bytes(value).decode(errors="replace")
 
 
-def read_all(connection: BaseDatabaseWrapper, after: Cursor) -> Events:
+def read_all(connection: BaseDatabaseWrapper, after: Cursor) -> Batch:
     """Return a first piece of everything after ``after``, and how the log stands."""
     rows = sql(
         connection,
@@ -173,13 +173,13 @@ def read_all(connection: BaseDatabaseWrapper, after: Cursor) -> Events:
     epoch += _timeline(connection)
     newest = max(pruned, newest or 0)
     if epoch != after.epoch:
-        return Events([], newest, newest, epoch, newest)
+        return Batch([], newest, newest, epoch, newest)
     if newest < after.offset:  # the log lost its end: a backup was put back, with the epoch in it
         rotate_epoch(connection, log[1])
         return read_all(connection, after)
     start = max(after.offset, pruned)
-    upto = events[-1].offset if events else start
-    return Events([event for event in events if event.offset > start], start, max(start, upto), epoch, newest)
+    end = events[-1].offset if events else start
+    return Batch([event for event in events if event.offset > start], start, max(start, end), epoch, newest)
 
 
 _TAIL = """
@@ -192,12 +192,12 @@ UNION ALL SELECT pruned, epoch, NULL, NULL, (SELECT MAX(id) FROM serversent_even
 """
 
 
-def read_recent(connection: BaseDatabaseWrapper, upto: int, size: int) -> Events:
+def read_recent(connection: BaseDatabaseWrapper, end: int, size: int) -> Batch:
     """Return the newest events, of all channels, together about ``size`` bytes."""
     statement = f"""
         WITH newest AS (
             SELECT id, SUM(size) OVER (ORDER BY id DESC) AS bytes
-            FROM (SELECT id, size FROM serversent_event WHERE id <= {upto:d} ORDER BY id DESC LIMIT 10000) AS n
+            FROM (SELECT id, size FROM serversent_event WHERE id <= {end:d} ORDER BY id DESC LIMIT 10000) AS n
         )
         SELECT {columns(connection)}
         FROM newest JOIN serversent_event e ON e.id = newest.id WHERE newest.bytes <= {size:d}
@@ -207,17 +207,17 @@ def read_recent(connection: BaseDatabaseWrapper, upto: int, size: int) -> Events
     events = events_of(rows)
     # Whether older ones exist is not asked: what is before the first of these may be in the log.
     pruned = max((row[0] for row in rows if row[3] is None), default=0)
-    after = max(pruned, events[0].offset - 1 if events else upto)
-    return Events([event for event in events if event.offset > after], after, upto)
+    after = max(pruned, events[0].offset - 1 if events else end)
+    return Batch([event for event in events if event.offset > after], after, end)
 
 
-def closed_channels(connection: BaseDatabaseWrapper, channels: Collection[str], upto: int) -> set[str]:
+def closed_channels(connection: BaseDatabaseWrapper, channels: Collection[str], end: int) -> set[str]:
     """Return those whose newest event up to an offset is their end."""
     found: list[tuple[Any, ...]] = []
     for names in groups_of(channels):
         newest = " UNION ALL ".join(
             "SELECT * FROM (SELECT channel, event = 'end' AS is_end FROM serversent_event "
-            f"{by_channel(connection)} WHERE channel = %s AND id <= {upto:d} ORDER BY id DESC LIMIT 1) AS c{number}"
+            f"{by_channel(connection)} WHERE channel = %s AND id <= {end:d} ORDER BY id DESC LIMIT 1) AS c{number}"
             for number in range(len(names))
         )
         found += sql(connection, newest, names)

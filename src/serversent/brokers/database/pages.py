@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ...errors import CursorExpired
-from ..base import PAGE_BYTES, Events, LoggedEvent
+from ..base import PAGE_BYTES, Batch, LoggedEvent
 from .log import PAGE_EVENTS, by_channel, columns, events_of, groups_of
 from .session import sql
 
@@ -21,29 +21,29 @@ __all__ = ["read_channels", "read_latest"]
 EVENTS_PER_CHANNEL = 5
 
 
-def read_channels(connection: BaseDatabaseWrapper, channels: Collection[str], after: int | None, upto: int) -> Events:
+def read_channels(connection: BaseDatabaseWrapper, channels: Collection[str], after: int | None, end: int) -> Batch:
     """Return a first piece of what the channels have after ``after``. Raises ``CursorExpired``."""
     while True:
-        page, reached = _page(*_find(connection, list(set(channels)), after, upto))
+        page, reached = _page(*_find(connection, list(set(channels)), after, end))
         events = _fetch(connection, [candidate.offset for candidate in page])
         if len(events) == len(page):
-            return Events(events, after or 0, reached)
+            return Batch(events, after or 0, reached)
         # Some were pruned since they were found. The next look sees that by the floors.
 
 
-def read_latest(connection: BaseDatabaseWrapper, channels: Collection[str], upto: int) -> Events:
+def read_latest(connection: BaseDatabaseWrapper, channels: Collection[str], end: int) -> Batch:
     """Return the newest event of each channel up to an offset. Ends of channels are none."""
     while True:
-        found = [offset for names in groups_of(channels) for offset in _newest(connection, names, upto)]
+        found = [offset for names in groups_of(channels) for offset in _newest(connection, names, end)]
         events = _fetch(connection, found)
         if len(events) == len(found):
-            return Events(events, 0, upto)
+            return Batch(events, 0, end)
 
 
-def _newest(connection: BaseDatabaseWrapper, names: list[str], upto: int) -> list[int]:
+def _newest(connection: BaseDatabaseWrapper, names: list[str], end: int) -> list[int]:
     each = (
         f"SELECT id FROM serversent_event {by_channel(connection)} "
-        f"WHERE channel = %s AND id <= {upto:d} AND event <> 'end' ORDER BY id DESC LIMIT 1"
+        f"WHERE channel = %s AND id <= {end:d} AND event <> 'end' ORDER BY id DESC LIMIT 1"
     )
     statement = " UNION ALL ".join(f"SELECT * FROM ({each}) AS c{number}" for number in range(len(names)))
     return [offset for (offset,) in sql(connection, statement, names)]
@@ -56,21 +56,21 @@ class _Candidate(NamedTuple):
 
 
 def _find(
-    connection: BaseDatabaseWrapper, channels: list[str], after: int | None, upto: int
+    connection: BaseDatabaseWrapper, channels: list[str], after: int | None, end: int
 ) -> tuple[list[_Candidate], int]:
     """Return the first events of each channel, and up to which offset these are all.
 
     A channel that has more than it may give ends that at its last one: beyond, its events would be missing.
     """
     limit = max(EVENTS_PER_CHANNEL, PAGE_EVENTS // len(channels))
-    found = _candidates(connection, channels, after, upto, limit)
+    found = _candidates(connection, channels, after, end, limit)
     cut = _cut(found, limit)
     if 0 < len(cut) <= len(channels) // 4:  # some of them are busy, and may give what the others have not got
         limit = PAGE_EVENTS // len(cut)
         found = [candidate for candidate in found if candidate.channel not in cut]
-        found += _candidates(connection, list(cut), after, upto, limit)
+        found += _candidates(connection, list(cut), after, end, limit)
         cut = _cut(found, limit)
-    return found, min(cut.values(), default=upto)
+    return found, min(cut.values(), default=end)
 
 
 def _cut(found: list[_Candidate], limit: int) -> dict[str, int]:
@@ -80,12 +80,12 @@ def _cut(found: list[_Candidate], limit: int) -> dict[str, int]:
 
 
 def _candidates(
-    connection: BaseDatabaseWrapper, channels: list[str], after: int | None, upto: int, limit: int
+    connection: BaseDatabaseWrapper, channels: list[str], after: int | None, end: int, limit: int
 ) -> list[_Candidate]:
     """Return the first events of each channel, so many of each. Raises ``CursorExpired``."""
     found: list[_Candidate] = []
     for names in groups_of(channels):
-        statement, parameters = _candidates_of(connection, names, after, upto, limit)
+        statement, parameters = _candidates_of(connection, names, after, end, limit)
         rows = sql(connection, statement, parameters)
         if floors := [floor for floor, size, _ in rows if size is None]:
             raise CursorExpired(after or 0, max(floors))
@@ -94,7 +94,7 @@ def _candidates(
 
 
 def _candidates_of(
-    connection: BaseDatabaseWrapper, names: list[str], after: int | None, upto: int, limit: int
+    connection: BaseDatabaseWrapper, names: list[str], after: int | None, end: int, limit: int
 ) -> tuple[str, list[Any]]:
     """Return a statement, and its parameters, for the first rows of each channel, and for the floors above ``after``.
 
@@ -102,7 +102,7 @@ def _candidates_of(
     make a gap that nobody sees.
     """
     start = after or 0
-    range_of = f"AND id > {start:d} AND id <= {upto:d} ORDER BY id LIMIT {limit:d}"
+    range_of = f"AND id > {start:d} AND id <= {end:d} ORDER BY id LIMIT {limit:d}"
     if connection.vendor == "postgresql":
         # A hundred subqueries take longer to plan than to run.
         rows = f"SELECT id, size FROM serversent_event WHERE channel = n.name {range_of}"

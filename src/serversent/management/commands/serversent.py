@@ -19,7 +19,8 @@ from serversent.channels.subscription import Subscription
 from serversent.errors import ServerSentError
 from serversent.event import EventParser, ReceivedEvent
 from serversent.logs import printable
-from serversent.serving.channel_stream import ChannelDriver
+from serversent.serving.channel_stream import ChannelStream
+from serversent.serving.grant import Grant
 from serversent.wire.event import END_ID
 
 __all__ = ["Command"]
@@ -107,13 +108,13 @@ class Command(BaseCommand):
 
     async def _listen_to_channels(self, options: dict[str, Any]) -> None:
         ended, parser = asyncio.Event(), EventParser()
-        driver = ChannelDriver(Subscription(options["channel"]), name="listen", using=options["using"])
-        await driver.begin(options["cursor"])
-        driver.attach(lambda frame: self._print(parser.feed(frame)), lambda _: ended.set())
+        stream = ChannelStream(Grant(Subscription(options["channel"]), name="listen", using=options["using"]))
+        await stream.begin(options["cursor"])
+        stream.attach(lambda frame: self._print(parser.feed(frame)), lambda _: ended.set())
         try:
             await ended.wait()
         finally:
-            driver.cancel()
+            stream.cancel()
             await stop_hubs()
 
     def _listen_to_url(self, options: dict[str, Any]) -> None:
