@@ -95,7 +95,8 @@ def snapshot() -> dict[str, float]:
     from django.db import connection
 
     from serversent import send_event, send_events
-    from serversent.brokers.database.session import own_connection, sql
+    from serversent.brokers.database.session import own_connection
+    from serversent.brokers.sql import sql
 
     def send_milliseconds() -> float:
         times = []

@@ -7,7 +7,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from serversent.brokers.database.pages import read_channels
-from serversent.brokers.database.session import sql
+from serversent.brokers.sql import sql
 
 __all__ = ["SELECTIONS", "fill", "plan", "read_milliseconds"]
 

@@ -8,7 +8,10 @@ import pytest
 import serversent
 
 ROOT = Path(serversent.__file__).parent
-ROOMS = ["views", "serving", "channels", "access", "brokers", "brokers/database", "servers", "concurrency", "wire"]
+ROOMS = [
+    *["views", "serving", "access", "channels", "brokers", "brokers/database", "brokers/dialects"],
+    *["servers", "concurrency", "wire"],
+]
 
 # Where Django looks for them, and the apps on top.
 OTHER_FOLDERS = {"contrib", "demo", "management", "migrations", "notifications", "static", "templates", "templatetags"}

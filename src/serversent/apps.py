@@ -10,6 +10,7 @@ from django.db.models.signals import post_migrate
 from .access import auth_signals
 from .brokers import memory
 from .brokers.database.procedures import install_missing
+from .brokers.dialects.detect import dialect_of
 from .checks import (
     TAG,
     check_asgi_application,
@@ -49,5 +50,5 @@ def _migrated(sender: Any, using: str, **kwargs: Any) -> None:
         # Test databases may be made without migrations (--nomigrations, TEST: {"MIGRATE": False}).
         if router.allow_migrate(using, "serversent"):
             install_missing(connection)
-    elif connection.vendor == "sqlite" and connection.is_in_memory_db():
+    elif dialect_of(connection).is_in_memory(connection):
         memory.clear()  # a flush, after a TransactionTestCase: what stands in for its log begins anew as well

@@ -22,6 +22,7 @@ from .brokers import OutgoingEvent, broker, memory
 from .brokers.base import override_broker
 from .brokers.channel_names import CONTROL
 from .brokers.database import DatabaseBroker
+from .brokers.dialects.detect import dialect_of
 from .brokers.transactions import open_transaction
 from .channels.hub import stop_hubs
 from .concurrency.tasks import test_executor
@@ -326,7 +327,7 @@ def _flushed_epoch() -> str | None:
     used = broker("default")
     if isinstance(used, DatabaseBroker):
         connection: Any = connections[used.database]
-        if connection.vendor == "sqlite" and connection.is_in_memory_db():
+        if dialect_of(connection).is_in_memory(connection):
             # A test that may not use the database has no events in it either.
             with suppress(RuntimeError, AssertionError, BrokerUnavailable):
                 return used.cursor().epoch

@@ -7,7 +7,8 @@ import pytest
 from django.db import connections, transaction
 
 from serversent.brokers.database import numbering
-from serversent.brokers.database.session import own_connection, sql
+from serversent.brokers.database.session import own_connection
+from serversent.brokers.sql import sql
 
 from .test_contract import DEADLINE_SECONDS, events, in_thread, read_all, texts
 
@@ -90,8 +91,8 @@ async def test_in_a_crowded_outbox_too(broker, kind, row, monkeypatch):
     if kind != "postgresql":
         pytest.skip("the outbox's places are PostgreSQL's")
     seen = {}
-    monkeypatch.setattr(numbering, "number", lambda connection: None)
-    monkeypatch.setattr("serversent.brokers.database.broker.number", lambda connection: None)
+    monkeypatch.setattr(numbering, "assign_offsets", lambda connection: None)
+    monkeypatch.setattr("serversent.brokers.database.broker.assign_offsets", lambda connection: None)
 
     def work():
         name = threading.get_ident()

@@ -11,7 +11,7 @@ from django.db import connections, transaction
 from serversent.brokers import OutgoingEvent
 from serversent.brokers.channel_names import ENDED, REVOKED
 from serversent.brokers.database import pages
-from serversent.brokers.database.session import sql
+from serversent.brokers.sql import sql
 from serversent.errors import CursorExpired
 from serversent.wire.cursor import Cursor
 

@@ -8,7 +8,7 @@ from django.db import connections, transaction
 
 from serversent.brokers import OutgoingEvent
 from serversent.brokers.channel_names import REVOKED
-from serversent.brokers.database.session import sql
+from serversent.brokers.sql import sql
 
 from .test_contract import DEADLINE_SECONDS, events, in_thread, read_all, send, texts
 

@@ -10,8 +10,8 @@ from django.db import OperationalError, connections, transaction
 
 from serversent.brokers import OutgoingEvent
 from serversent.brokers.database import DatabaseBroker
-from serversent.brokers.database.session import sql
 from serversent.brokers.memory import MAX_FLOORS, MemoryBroker
+from serversent.brokers.sql import sql
 from serversent.errors import BrokerUnavailable, CursorExpired
 from serversent.models import Event
 

@@ -3,7 +3,7 @@
 import pytest
 from django.db import connections
 
-from serversent.brokers.database.session import sql
+from serversent.brokers.sql import sql
 from tests.conftest import DATABASES
 from tests.large_log import SELECTIONS, fill, plan, read_milliseconds
 

@@ -7,7 +7,7 @@ from django.db import transaction
 from django.test import override_settings
 
 from serversent.brokers.database.committed import committed_offsets
-from serversent.brokers.database.log import TRANSACTION_SECONDS
+from serversent.brokers.dialects.sqlite import TRANSACTION_SECONDS
 
 from .test_contract import events, in_thread, send
 

@@ -9,8 +9,9 @@ from django.db import connections, transaction
 from serversent.access import auth_signals
 from serversent.brokers import OutgoingEvent
 from serversent.brokers.database import DatabaseBroker
-from serversent.brokers.database.session import own_connection, sql
-from serversent.brokers.database.wakeup import Wakeup
+from serversent.brokers.database.session import own_connection
+from serversent.brokers.database.wakeup import ListenWakeup
+from serversent.brokers.sql import sql
 from serversent.errors import BrokerUnavailable
 from tests.processes import free_port
 
@@ -113,7 +114,7 @@ def test_a_role_that_may_only_read(alias, broker, caplog):
 
 def test_wake_ups_do_not_pile_up(alias):
     """One read answers all that came before it. Those left over would each end a wait for nothing, for a long time."""
-    wakeup, connection, other = Wakeup(alias), own_connection(alias), own_connection(alias)
+    wakeup, connection, other = ListenWakeup(alias), own_connection(alias), own_connection(alias)
     try:
         wakeup.prepare(connection)
         for _ in range(100):

@@ -59,7 +59,7 @@ def hub_on(kind, make_broker, monkeypatch):
     if kind == "memory":
         pytest.skip("it has no statements")
     monkeypatch.setattr(session, "READ_SECONDS", READ_SECONDS)
-    monkeypatch.setattr(wakeup, "LISTEN_POLL_SECONDS", 0.1)
+    monkeypatch.setattr(wakeup, "MAX_WAIT_SECONDS", 0.1)
     original = session.own_connection
 
     def install(fault):

@@ -112,7 +112,7 @@ def test_sent_between_the_cursor_and_the_question(ada, users, stream, monkeypatc
 def test_committed_and_not_numbered_yet(ada, stream, monkeypatch):
     """A process that was killed after its commit leaves the event in the outbox, where the next one finds it."""
     send_notification(ada, "before")
-    monkeypatch.setattr(database_broker, "can_number", lambda connection: False)
+    monkeypatch.setattr(database_broker, "can_assign_offsets", lambda connection: False)
     send_notification(ada, "killed")
     Notification.objects.filter(text="before").mark_all_as_read()
     monkeypatch.undo()

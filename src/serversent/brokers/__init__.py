@@ -5,6 +5,8 @@ Every broker keeps the contract of ``Broker``: one log with one order, read by o
 - ``base``: the contract, and how the settings name brokers
 - ``channel_names``: which names a channel may have
 - ``transactions``: which transaction an event belongs to
+- ``sql``: one helper for all SQL
+- ``dialects``: what differs between databases
 - ``memory``: the broker of one process
 - ``database``: the broker in the project's own database
 """

@@ -8,14 +8,11 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from .base import OutgoingEvent
 from .channel_names import CONTROL
+from .dialects.detect import dialect_of
 
 __all__ = ["after_commit", "awaited_transaction", "in_transaction", "open_transaction"]
 
 logger = logging.getLogger("serversent")
-
-# libpq's PQTRANS_INTRANS and PQTRANS_INERROR, and MariaDB's SERVER_STATUS_IN_TRANS.
-_POSTGRESQL_IN_TRANSACTION = (2, 3)
-_MARIADB_IN_TRANSACTION = 1
 
 
 def awaited_transaction(events: Sequence[OutgoingEvent]) -> str | None:
@@ -53,15 +50,7 @@ def in_transaction(connection: BaseDatabaseWrapper) -> bool:
 
 def _is_begun_by_hand(connection: BaseDatabaseWrapper) -> bool:
     """Whether a statement opened a transaction: the first one with autocommit off, or BEGIN. No query is made."""
-    driver = connection.connection
-    if driver is None:
-        return False
-    if connection.vendor == "postgresql":
-        return driver.info.transaction_status in _POSTGRESQL_IN_TRANSACTION  # with psycopg 3 and 2
-    if connection.vendor == "sqlite":
-        return bool(driver.in_transaction)
-    status = getattr(driver, "server_status", None)  # PyMySQL tells, mysqlclient does not
-    return not connection.autocommit if status is None else bool(status & _MARIADB_IN_TRANSACTION)
+    return connection.connection is not None and dialect_of(connection).is_in_transaction(connection)
 
 
 def after_commit(send: Callable[[], None], *, using: str, broker: str) -> None:

@@ -164,8 +164,9 @@ class StreamThread:
 def _close_connections(shared: dict[str, Any]) -> None:
     connections.close_all()
     for connection in connections.all(initialized_only=True):
-        if connection.vendor == "sqlite" and connection.alias not in shared:
-            BaseDatabaseWrapper.close(connection)  # SQLite's own leaves one in memory open, for the sake of its tables
+        if connection.alias not in shared:
+            # SQLite's own close() leaves a database in memory open, for the sake of its tables.
+            BaseDatabaseWrapper.close(connection)
 
 
 _working: dict[int, StreamThread] = {}  # by the thread's ident

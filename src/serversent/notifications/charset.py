@@ -4,6 +4,9 @@ from typing import Any
 
 from django.db import connections, router
 
+from serversent.brokers.dialects.detect import dialect_of
+from serversent.brokers.dialects.mariadb import MariaDB
+
 from .models import notification_model
 
 __all__ = ["convert"]
@@ -12,7 +15,11 @@ __all__ = ["convert"]
 def convert(sender: Any, using: str, **kwargs: Any) -> None:
     """After ``migrate``: let the notifications' table, also of a model of the project's, take any text."""
     model, connection = notification_model(), connections[using]
-    if "plan" not in kwargs or connection.vendor != "mysql" or not router.allow_migrate_model(using, model):
+    if (
+        "plan" not in kwargs
+        or not isinstance(dialect_of(connection), MariaDB)
+        or not router.allow_migrate_model(using, model)
+    ):
         return
     charset = (
         "SELECT CCSA.character_set_name FROM information_schema.tables AS t "

@@ -24,14 +24,17 @@ from ...concurrency.threads import shared_connections
 from ...errors import BrokerUnavailable
 from ...wire.cursor import Cursor
 from ..base import Batch, Broker, OutgoingEvent
+from ..dialects.base import OffsetsNotAssigned
+from ..dialects.detect import dialect_of
 from ..memory import MemoryBroker
+from ..sql import sql
 from ..transactions import after_commit, awaited_transaction, in_transaction
 from . import log
-from .numbering import Unnumbered, can_number, number, number_all, pending, send_at_once
+from .numbering import assign_all_offsets, assign_offsets, can_assign_offsets, has_unassigned
 from .pages import read_channels, read_latest
 from .pruning import is_needed, prune
-from .session import Session, close_own, own_connection, sql
-from .wakeup import Wakeup, wake
+from .session import Session, close_own, own_connection
+from .wakeup import Wakeup, make_wakeup, wake
 
 __all__ = ["DatabaseBroker"]
 
@@ -82,8 +85,8 @@ class DatabaseBroker(Broker):
         """A test and its live server share the one connection to SQLite in memory. Any other would be locked out."""
         if self.database not in connections:
             return None
-        connection: Any = connections[self.database]
-        if connection.vendor != "sqlite" or not connection.is_in_memory_db():
+        connection = connections[self.database]
+        if not dialect_of(connection).is_in_memory(connection):
             return None
         return self._in_memory if self.database in shared_connections() else None
 
@@ -107,30 +110,32 @@ class DatabaseBroker(Broker):
             after_commit(lambda: self._append_with(connections[self.database], events), using=other, broker=self.alias)
 
     def _append_with(self, connection: BaseDatabaseWrapper, events: Sequence[OutgoingEvent]) -> None:
+        dialect = dialect_of(connection)
         with self._errors(connection):
-            if len(events) == 1 and connection.vendor == "postgresql" and can_number(connection):
-                with self._stored(Unnumbered):
-                    send_at_once(connection, events[0])
+            if len(events) == 1 and dialect.sends_in_one_call and can_assign_offsets(connection):
+                with self._stored(OffsetsNotAssigned):
+                    dialect.send_in_one_call(connection, events[0])
                 self._committed()
                 return
             _insert(connection, events)
         if not (connection.in_atomic_block or connection.get_autocommit()):
             return  # a transaction by hand, whose commit Django tells nobody of: a hub finds the events
         # Once for each transaction. A flag of our own would be wrong after the rollback of a savepoint.
-        if not any(entry[1] == self._number_committed for entry in connection.run_on_commit):
-            transaction.on_commit(self._number_committed, using=self.database, robust=True)
+        if not any(entry[1] == self._assign_committed for entry in connection.run_on_commit):
+            transaction.on_commit(self._assign_committed, using=self.database, robust=True)
 
     def _append_apart(self, events: Sequence[OutgoingEvent]) -> None:
         connection = own_connection(self.database)
-        if connection.vendor == "sqlite" and in_transaction(connections[self.database]):
+        has_one_writer = dialect_of(connection).assigns_at_once
+        if has_one_writer and in_transaction(connections[self.database]):
             connection.settings_dict["OPTIONS"]["timeout"] = 0.1  # it may be the caller who holds the lock
         try:
             with self._errors():
                 _insert(connection, events)
             with self._stored():
-                number(connection)
+                assign_offsets(connection)
         except BrokerUnavailable as error:
-            if connection.vendor == "sqlite" and "locked" in str(error.__cause__):
+            if has_one_writer and "locked" in str(error.__cause__):
                 error.add_note(
                     "SQLite has one writer: within a transaction that has written, on_commit=False cannot be"
                 )
@@ -139,11 +144,11 @@ class DatabaseBroker(Broker):
             close_own(connection)
         wake(self.database)
 
-    def _number_committed(self) -> None:
+    def _assign_committed(self) -> None:
         connection = connections[self.database]
         with self._stored():
-            if can_number(connection):
-                number(connection)
+            if can_assign_offsets(connection):
+                assign_offsets(connection)
         self._committed()
 
     @contextmanager
@@ -191,7 +196,7 @@ class DatabaseBroker(Broker):
     # Reading: on connections of our own.
 
     async def head(self) -> Cursor:
-        return await self._read(_numbered_head)
+        return await self._read(_head_with_all_assigned)
 
     async def read(self, channels: Collection[str], after: int | None, end: int) -> Batch:
         return await self._read(read_channels, channels, after, end)
@@ -224,7 +229,7 @@ class DatabaseBroker(Broker):
         return session
 
     async def tail(self, after: Cursor) -> AsyncIterator[Batch]:
-        session, wakeup, backoff = self._session(), Wakeup(self.database), 0.0
+        session, wakeup, backoff = self._session(), make_wakeup(self.database), 0.0
         try:
             while True:
                 try:
@@ -250,7 +255,7 @@ class DatabaseBroker(Broker):
     def prune(self, older_than: float | None = None, keep: int | None = None) -> int:
         seconds = self._retention_seconds if older_than is None else older_than
         with self._own_connection() as connection:
-            number(connection)
+            assign_offsets(connection)
             return prune(connection, seconds, self._keep if keep is None else keep)
 
     def new_epoch(self) -> str:
@@ -284,22 +289,13 @@ class DatabaseBroker(Broker):
                 )
             ]
         connection = connections[self.database]
-        if connection.vendor == "postgresql" and connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"):
-            return [
-                Warning(
-                    f"The database {self.database!r} seems to be behind a pooler in transaction mode "
-                    "(DISABLE_SERVER_SIDE_CURSORS), which LISTEN cannot work through.",
-                    hint="Events arrive by polling. Give the broker an alias that goes to PostgreSQL directly.",
-                    id="serversent.W002",
-                )
-            ]
-        return []
+        return dialect_of(connection).check(self.alias, connection)
 
     def check_databases(self, databases: Collection[str]) -> list[CheckMessage]:
         if self.database not in databases or self.database not in connections:
             return []
         connection = connections[self.database]
-        if connection.vendor == "mysql" and not connection.mysql_is_mariadb:  # type: ignore[attr-defined]
+        if not dialect_of(connection).is_supported(connection):
             return [
                 Error(
                     f"The broker {self.alias!r} uses the database {self.database!r}, which is MySQL.",
@@ -319,19 +315,10 @@ class DatabaseBroker(Broker):
         ]
 
     def check_deployment(self) -> list[CheckMessage]:
-        if self.database not in connections or connections[self.database].vendor != "sqlite":
+        if self.database not in connections:
             return []
-        options = connections[self.database].settings_dict["OPTIONS"]
-        if options.get("transaction_mode") == "IMMEDIATE" and "journal_mode" in str(options.get("init_command", "")):
-            return []
-        return [
-            Warning(
-                f"The broker {self.alias!r} uses SQLite with the settings of a new project.",
-                hint='For production: "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20, "init_command": '
-                '"PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL"}.',
-                id="serversent.W003",
-            )
-        ]
+        connection = connections[self.database]
+        return dialect_of(connection).check_deployment(self.alias, connection)
 
     @contextmanager
     def _own_connection(self) -> Iterator[BaseDatabaseWrapper]:
@@ -360,7 +347,7 @@ def _insert(connection: BaseDatabaseWrapper, events: Sequence[OutgoingEvent]) ->
     """Store events, in their order: on SQLite in the log, where they get their offsets, elsewhere in the outbox."""
     into, columns = "serversent_outbox", "channel, event, data"
     rows: list[tuple[Any, ...]] = list(events)
-    if connection.vendor == "sqlite":
+    if dialect_of(connection).assigns_at_once:
         into, columns = "serversent_event", "channel, event, data, size"
         rows = [(*event, len(event.data.encode())) for event in events]
     batches = list(_batches(rows))
@@ -398,26 +385,27 @@ def _next(connection: BaseDatabaseWrapper, wakeup: Wakeup, after: Cursor) -> Bat
     wakeup.prepare(connection)
     piece = log.read_all(connection, after)
     if piece.cursor == after:
-        if not wakeup.wait(connection) and pending(connection):
-            _number(connection)
+        if not wakeup.wait(connection) and has_unassigned(connection):
+            _assign(connection)
         piece = log.read_all(connection, after)
     return piece
 
 
-def _numbered_head(connection: BaseDatabaseWrapper) -> Cursor:
+def _head_with_all_assigned(connection: BaseDatabaseWrapper) -> Cursor:
     cursor = log.head(connection)  # makes the log's row, without which nobody gets the lock on MariaDB
-    if pending(connection):
-        _number(connection, number_all)
+    if has_unassigned(connection):
+        _assign(connection, assign_all_offsets)
         cursor = log.head(connection)
     return cursor
 
 
-def _number(connection: BaseDatabaseWrapper, number: Callable[[BaseDatabaseWrapper], None] = number) -> None:
-    """Number the events that others have left. A reader without the right to write reads on all the same."""
+def _assign(connection: BaseDatabaseWrapper, assign: Callable[[BaseDatabaseWrapper], None] = assign_offsets) -> None:
+    """Assign the offsets that other processes have left. A reader without the right to write goes on reading."""
     try:
-        number(connection)
+        assign(connection)
     except (InternalError, OperationalError, ProgrammingError) as error:
-        if isinstance(error, OperationalError) and not (isinstance(error, Unnumbered) or error.args[:1] in _READ_ONLY):
+        is_known = isinstance(error, OffsetsNotAssigned) or error.args[:1] in _READ_ONLY
+        if isinstance(error, OperationalError) and not is_known:
             raise
         logger.warning("Events in the outbox of %r cannot be numbered: %s", connection.alias, error)
 

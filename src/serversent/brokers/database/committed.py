@@ -17,6 +17,7 @@ from django.core.signals import setting_changed
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from ...conf import broker_settings
+from ..dialects.detect import dialect_of
 
 __all__ = ["committed_offsets"]
 
@@ -67,8 +68,9 @@ def _files() -> dict[str, _File]:
     aliases = {broker.get("OPTIONS", {}).get("database", DEFAULT_DB_ALIAS) for broker in broker_settings().values()}
     found = {}
     for alias in aliases & set(connections):
-        connection: Any = connections[alias]
-        if connection.vendor == "sqlite" and not connection.is_in_memory_db():
+        connection = connections[alias]
+        dialect = dialect_of(connection)
+        if dialect.assigns_at_once and not dialect.is_in_memory(connection):
             found[alias] = _File(str(connection.settings_dict["NAME"]))
     return found
 

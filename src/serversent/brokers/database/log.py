@@ -1,29 +1,27 @@
-"""Reading the log's tables: plain SQL that PostgreSQL, MariaDB and SQLite all run."""
+"""Reading the log's tables, in SQL that PostgreSQL, MariaDB and SQLite all run."""
 
 import secrets
 import time
 from collections.abc import Collection, Iterator, Sequence
-from datetime import timedelta
 from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ...wire.cursor import Cursor
 from ..base import PAGE_BYTES, Batch, LoggedEvent
-from .session import sql
+from ..dialects.detect import dialect_of
+from ..sql import sql
 
 __all__ = [
     "PAGE_EVENTS",
-    "by_channel",
+    "chunks",
     "closed_channels",
-    "columns",
     "cursor_before",
-    "events_of",
-    "groups_of",
     "head",
     "read_all",
     "read_recent",
     "rotate_epoch",
+    "rows_to_events",
     "state",
     "stats",
 ]
@@ -31,9 +29,6 @@ __all__ = [
 
 PAGE_EVENTS = 500
 CHANNELS_PER_STATEMENT = 100
-
-# How long a transaction of SQLite's, which has one at a time that writes, may have been open: longer than others wait.
-TRANSACTION_SECONDS = 5.0
 
 
 class _State(NamedTuple):
@@ -52,7 +47,7 @@ def state(connection: BaseDatabaseWrapper) -> _State:
         _create_state(connection)
         return state(connection)
     epoch, pruned, newest = rows[0]
-    return _State(epoch + _timeline(connection), pruned, max(pruned, newest or 0))
+    return _State(epoch + dialect_of(connection).timeline(connection), pruned, max(pruned, newest or 0))
 
 
 def head(connection: BaseDatabaseWrapper) -> Cursor:
@@ -61,45 +56,25 @@ def head(connection: BaseDatabaseWrapper) -> Cursor:
 
 
 def cursor_before(connection: BaseDatabaseWrapper, at: float, committed: int | None) -> Cursor:
-    """Return where the log stood at ``time.monotonic()``'s ``at``. ``committed``: the newest offset then, on SQLite.
+    """Return the log's head at ``at``, a time of ``time.monotonic()``, or a little before.
 
-    By the database's own clock, which may differ from this machine's. An event has its time from when it was committed
-    already. On SQLite its time is that of the INSERT, and its transaction may still have been open: the time counts
-    only where ``committed`` is not known, for a database in memory.
+    ``committed``: the newest offset then, on SQLite. Without it the database's own clock decides, which may differ from
+    this machine's. An event has its time from when it was committed already; on SQLite its time is that of the INSERT,
+    and its transaction may have been open for longer.
     """
     found = state(connection)
     if committed is not None:
         return Cursor(found.epoch, max(found.pruned, committed))
-    clock, newest_before = _BEFORE[connection.vendor]
-    now = sql(connection, clock)[0][0]
-    passed = timedelta(seconds=time.monotonic() - at)  # measured after the clock was read: rather too long
-    if connection.vendor == "sqlite":
-        then = now - (passed.total_seconds() + TRANSACTION_SECONDS) / 86_400
-    else:
-        then = now - passed
-    newest = sql(connection, newest_before, [then])[0][0]
+    dialect = dialect_of(connection)
+    now = sql(connection, dialect.read_clock)[0][0]
+    seconds = time.monotonic() - at  # measured after the clock was read: rather too long
+    newest = sql(connection, dialect.newest_before, [dialect.time_before(now, seconds)])[0][0]
     return Cursor(found.epoch, max(found.pruned, newest or 0))
-
-
-# The clock, and the newest event before one of its times: found from the end, where it is near.
-_BEFORE = {
-    "postgresql": ("SELECT clock_timestamp()", "SELECT MAX(id) FROM serversent_event WHERE logged_at <= %s"),
-    "mysql": (
-        "SELECT UTC_TIMESTAMP(6)",
-        "SELECT MAX(id) FROM (SELECT id FROM serversent_event WHERE logged_at <= %s ORDER BY id DESC LIMIT 1) AS n",
-    ),
-    "sqlite": (
-        "SELECT julianday('now')",
-        "SELECT MAX(id) FROM "
-        "(SELECT id FROM serversent_event WHERE julianday(logged_at) <= %s ORDER BY id DESC LIMIT 1) AS n",
-    ),
-}
 
 
 def _create_state(connection: BaseDatabaseWrapper) -> None:
     """Make the one row. It is missing after the migration, and after a flush, which empties the log."""
-    ignore = {"mysql": ("INSERT IGNORE", ""), "sqlite": ("INSERT OR IGNORE", "")}
-    insert, suffix = ignore.get(connection.vendor, ("INSERT", " ON CONFLICT DO NOTHING"))
+    insert, suffix = dialect_of(connection).insert_ignore
     # After a flush the offsets may begin anew or not; the floor keeps clients with a cursor from before out.
     statement = f"{insert} INTO serversent_log (id, epoch, floor, pruned) VALUES (1, %s, 0, 0){suffix}"
     sql(connection, statement, [new_epoch()])
@@ -116,41 +91,13 @@ def rotate_epoch(connection: BaseDatabaseWrapper, old: str | None = None) -> Non
     sql(connection, f"UPDATE serversent_log SET epoch = %s WHERE id = 1{condition}", [new_epoch(), *parameters])
 
 
-def _timeline(connection: BaseDatabaseWrapper) -> str:
-    """Return what PostgreSQL changes when a standby or a backup takes over: offsets may then be given out again."""
-    if connection.vendor != "postgresql":
-        return ""
-    rows = sql(
-        connection,
-        "SELECT CASE WHEN pg_is_in_recovery() THEN '' ELSE substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END",
-    )
-    return f"t{int(rows[0][0], 16)}" if rows[0][0] else ""
-
-
-def by_channel(connection: BaseDatabaseWrapper) -> str:
-    """Return what makes a database use the index of channels: some would rather go through all rows by their offset."""
-    index = "serversent_event_channel"
-    return {"sqlite": f"INDEXED BY {index}", "mysql": f"FORCE INDEX ({index})"}.get(connection.vendor, "")
-
-
-def groups_of(channels: Collection[str]) -> Iterator[list[str]]:
-    """Yield the channels in as many as one statement takes: on SQLite no more than 500 SELECTs."""
+def chunks(channels: Collection[str]) -> Iterator[list[str]]:
+    """Yield as many channels at a time as one statement takes: on SQLite it has at most 500 SELECTs."""
     names = list(channels)
     return (names[start : start + CHANNELS_PER_STATEMENT] for start in range(0, len(names), CHANNELS_PER_STATEMENT))
 
 
-def columns(connection: BaseDatabaseWrapper) -> str:
-    """Return the columns of an event ``e``, to be read by ``events_of``.
-
-    SQLite's as they are stored: by plain SQL anything gets there, and one text that is no UTF-8 would be an error of
-    the whole read.
-    """
-    if connection.vendor == "sqlite":
-        return "e.id, CAST(e.channel AS BLOB), CAST(e.event AS BLOB), CAST(e.data AS BLOB)"
-    return "e.id, e.channel, e.event, e.data"
-
-
-def events_of(rows: Sequence[tuple[Any, ...]]) -> list[LoggedEvent]:
+def rows_to_events(rows: Sequence[tuple[Any, ...]]) -> list[LoggedEvent]:
     return sorted(LoggedEvent(row[0], *map(_text, row[1:4])) for row in rows if row[3] is not None)
 
 
@@ -160,17 +107,16 @@ def _text(value: Any) -> str:
 
 def read_all(connection: BaseDatabaseWrapper, after: Cursor) -> Batch:
     """Return a first piece of everything after ``after``, and how the log stands."""
-    rows = sql(
-        connection,
-        _TAIL.format(columns=columns(connection), after=after.offset, events=PAGE_EVENTS, bytes=PAGE_BYTES),
-    )
-    events = events_of(rows)
+    dialect = dialect_of(connection)
+    statement = _TAIL.format(columns=dialect.event_columns, after=after.offset, events=PAGE_EVENTS, bytes=PAGE_BYTES)
+    rows = sql(connection, statement)
+    events = rows_to_events(rows)
     log = next((row for row in rows if row[3] is None), None)
     if log is None:
         _create_state(connection)
         return read_all(connection, after)
     pruned, epoch, _, _, newest = log
-    epoch += _timeline(connection)
+    epoch += dialect.timeline(connection)
     newest = max(pruned, newest or 0)
     if epoch != after.epoch:
         return Batch([], newest, newest, epoch, newest)
@@ -199,12 +145,12 @@ def read_recent(connection: BaseDatabaseWrapper, end: int, size: int) -> Batch:
             SELECT id, SUM(size) OVER (ORDER BY id DESC) AS bytes
             FROM (SELECT id, size FROM serversent_event WHERE id <= {end:d} ORDER BY id DESC LIMIT 10000) AS n
         )
-        SELECT {columns(connection)}
+        SELECT {dialect_of(connection).event_columns}
         FROM newest JOIN serversent_event e ON e.id = newest.id WHERE newest.bytes <= {size:d}
         UNION ALL SELECT pruned, '', NULL, NULL FROM serversent_log WHERE id = 1
     """
     rows = sql(connection, statement)
-    events = events_of(rows)
+    events = rows_to_events(rows)
     # Whether older ones exist is not asked: what is before the first of these may be in the log.
     pruned = max((row[0] for row in rows if row[3] is None), default=0)
     after = max(pruned, events[0].offset - 1 if events else end)
@@ -214,10 +160,11 @@ def read_recent(connection: BaseDatabaseWrapper, end: int, size: int) -> Batch:
 def closed_channels(connection: BaseDatabaseWrapper, channels: Collection[str], end: int) -> set[str]:
     """Return those whose newest event up to an offset is their end."""
     found: list[tuple[Any, ...]] = []
-    for names in groups_of(channels):
+    index_hint = dialect_of(connection).index_hint
+    for names in chunks(channels):
         newest = " UNION ALL ".join(
             "SELECT * FROM (SELECT channel, event = 'end' AS is_end FROM serversent_event "
-            f"{by_channel(connection)} WHERE channel = %s AND id <= {end:d} ORDER BY id DESC LIMIT 1) AS c{number}"
+            f"{index_hint} WHERE channel = %s AND id <= {end:d} ORDER BY id DESC LIMIT 1) AS c{number}"
             for number in range(len(names))
         )
         found += sql(connection, newest, names)

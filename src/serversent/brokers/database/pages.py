@@ -11,8 +11,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ...errors import CursorExpired
 from ..base import PAGE_BYTES, Batch, LoggedEvent
-from .log import PAGE_EVENTS, by_channel, columns, events_of, groups_of
-from .session import sql
+from ..dialects.detect import dialect_of
+from ..sql import sql
+from .log import PAGE_EVENTS, chunks, rows_to_events
 
 __all__ = ["read_channels", "read_latest"]
 
@@ -34,7 +35,7 @@ def read_channels(connection: BaseDatabaseWrapper, channels: Collection[str], af
 def read_latest(connection: BaseDatabaseWrapper, channels: Collection[str], end: int) -> Batch:
     """Return the newest event of each channel up to an offset. Ends of channels are none."""
     while True:
-        found = [offset for names in groups_of(channels) for offset in _newest(connection, names, end)]
+        found = [offset for names in chunks(channels) for offset in _newest(connection, names, end)]
         events = _fetch(connection, found)
         if len(events) == len(found):
             return Batch(events, 0, end)
@@ -42,7 +43,7 @@ def read_latest(connection: BaseDatabaseWrapper, channels: Collection[str], end:
 
 def _newest(connection: BaseDatabaseWrapper, names: list[str], end: int) -> list[int]:
     each = (
-        f"SELECT id FROM serversent_event {by_channel(connection)} "
+        f"SELECT id FROM serversent_event {dialect_of(connection).index_hint} "
         f"WHERE channel = %s AND id <= {end:d} AND event <> 'end' ORDER BY id DESC LIMIT 1"
     )
     statement = " UNION ALL ".join(f"SELECT * FROM ({each}) AS c{number}" for number in range(len(names)))
@@ -84,7 +85,7 @@ def _candidates(
 ) -> list[_Candidate]:
     """Return the first events of each channel, so many of each. Raises ``CursorExpired``."""
     found: list[_Candidate] = []
-    for names in groups_of(channels):
+    for names in chunks(channels):
         statement, parameters = _candidates_of(connection, names, after, end, limit)
         rows = sql(connection, statement, parameters)
         if floors := [floor for floor, size, _ in rows if size is None]:
@@ -103,17 +104,7 @@ def _candidates_of(
     """
     start = after or 0
     range_of = f"AND id > {start:d} AND id <= {end:d} ORDER BY id LIMIT {limit:d}"
-    if connection.vendor == "postgresql":
-        # A hundred subqueries take longer to plan than to run.
-        rows = f"SELECT id, size FROM serversent_event WHERE channel = n.name {range_of}"
-        found = f"SELECT c.id, c.size, n.name FROM unnest(%s::varchar[]) AS n (name) CROSS JOIN LATERAL ({rows}) AS c"
-        parameters: list[Any] = [names]
-    else:
-        each = f"SELECT id, size, channel FROM serversent_event {by_channel(connection)} WHERE channel = %s {range_of}"
-        # SQLite knows no SELECT in parentheses, and MariaDB makes a table of each one that is in a FROM.
-        part = "SELECT * FROM ({each})" if connection.vendor == "sqlite" else "({each})"
-        found = " UNION ALL ".join([part.format(each=each)] * len(names))
-        parameters = list(names)
+    found, parameters = dialect_of(connection).first_of_each_channel(names, range_of)
     if after is None:
         return found, parameters
     marks = ", ".join(["%s"] * len(names))
@@ -141,4 +132,5 @@ def _fetch(connection: BaseDatabaseWrapper, offsets: list[int]) -> list[LoggedEv
     if not offsets:
         return []
     ids = ", ".join(map(str, offsets))
-    return events_of(sql(connection, f"SELECT {columns(connection)} FROM serversent_event AS e WHERE e.id IN ({ids})"))
+    columns = dialect_of(connection).event_columns
+    return rows_to_events(sql(connection, f"SELECT {columns} FROM serversent_event AS e WHERE e.id IN ({ids})"))

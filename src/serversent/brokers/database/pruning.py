@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..channel_names import REVOKED, REVOKED_SECONDS
-from .log import by_channel, state
-from .session import sql
+from ..dialects.detect import dialect_of
+from ..sql import sql
+from .log import state
 
 __all__ = ["is_needed", "prune"]
 
@@ -40,12 +41,13 @@ def prune(
     removed = _in_batches(connection, *_oldest(connection, older_than), limits)
     # A revocation has to be there as long as anything that it may refuse.
     revoked = [REVOKED, REVOKED_SECONDS]
-    removed += _in_batches(
-        connection, _OLDEST_OF.format(index=by_channel(connection), before=_ago(connection)), revoked, limits
-    )
+    dialect = dialect_of(connection)
+    oldest_revoked = _OLDEST_OF.format(index=dialect.index_hint, before=dialect.ago)
+    removed += _in_batches(connection, oldest_revoked, revoked, limits)
     if keep is not None:
         for channel, last in _surplus(connection, keep):
-            removed += _in_batches(connection, _UP_TO.format(by_channel(connection)), [channel, last], limits)
+            up_to = _UP_TO.format(dialect.index_hint)
+            removed += _in_batches(connection, up_to, [channel, last], limits)
     _fold_old_floors(connection)
     return removed
 
@@ -55,24 +57,6 @@ def is_needed(connection: BaseDatabaseWrapper, older_than: float, keep: int | No
     select, parameters = _oldest(connection, older_than)
     found = sql(connection, f"SELECT 1 FROM ({select}) AS old LIMIT 1", parameters)
     return bool(found or (keep is not None and _surplus(connection, keep)))
-
-
-# The database's own clock has given the events their times. The clocks and time zones of its clients do not matter.
-_AGO = {
-    "postgresql": "clock_timestamp() - make_interval(secs => %s)",
-    "mysql": "UTC_TIMESTAMP(6) - INTERVAL %s SECOND",
-    "sqlite": "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'now', (-(%s)) || ' seconds')",
-}
-_CLOCK = {
-    "postgresql": "clock_timestamp()",
-    "mysql": "UTC_TIMESTAMP(6)",
-    "sqlite": "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'now')",
-}
-
-
-def _ago(connection: BaseDatabaseWrapper) -> str:
-    """Return the SQL of the time so many seconds ago; the seconds are a parameter."""
-    return _AGO[connection.vendor]
 
 
 _OLDEST = (
@@ -98,8 +82,9 @@ _BEFORE_NEWEST_OLD = (
 
 def _oldest(connection: BaseDatabaseWrapper, seconds: float) -> tuple[str, list[Any]]:
     """Return a query for the oldest events that are older than so many seconds, a batch at most, and its parameters."""
-    before = _ago(connection)
-    if sql(connection, _IS_FRONT_IN_FUTURE.format(now=_CLOCK[connection.vendor]), []):
+    dialect = dialect_of(connection)
+    before = dialect.ago
+    if sql(connection, _IS_FRONT_IN_FUTURE.format(now=dialect.clock), []):
         newest_old = sql(connection, _NEWEST_OLD.format(before=before), [seconds])[0][0]
         return _BEFORE_NEWEST_OLD, [newest_old or 0]
     return _OLDEST.format(before=before), [seconds]
@@ -112,7 +97,7 @@ def _surplus(connection: BaseDatabaseWrapper, keep: int) -> list[tuple[str, int]
         f"SELECT channel FROM serversent_event WHERE channel <> '{REVOKED}' GROUP BY channel HAVING COUNT(*) > %s",
         [keep],
     )
-    table = f"serversent_event {by_channel(connection)}"
+    table = f"serversent_event {dialect_of(connection).index_hint}"
     newest = f"SELECT id FROM {table} WHERE channel = %s ORDER BY id DESC LIMIT 1 OFFSET {keep:d}"
     return [(channel, row[0]) for (channel,) in crowded for row in sql(connection, newest, [channel])]
 
@@ -137,14 +122,14 @@ def _in_batches(connection: BaseDatabaseWrapper, select: str, parameters: list[o
 
 
 def _remove(connection: BaseDatabaseWrapper, floors: dict[str, int], offsets: list[int]) -> None:
-    clock = _CLOCK[connection.vendor]
+    dialect = dialect_of(connection)
     ids = ", ".join(str(int(offset)) for offset in offsets)
     with _transaction(connection):
         sql(connection, f"DELETE FROM serversent_event WHERE id IN ({ids})")
-        values = ", ".join([f"(%s, %s, {clock})"] * len(floors))
+        values = ", ".join([f"(%s, %s, {dialect.clock})"] * len(floors))
         sql(
             connection,
-            f"INSERT INTO serversent_channel (channel, floor, pruned_at) VALUES {values} {_RAISE[connection.vendor]}",
+            f"INSERT INTO serversent_channel (channel, floor, pruned_at) VALUES {values} {dialect.raise_floor}",
             [value for entry in floors.items() for value in entry],
         )
         sql(
@@ -154,17 +139,9 @@ def _remove(connection: BaseDatabaseWrapper, floors: dict[str, int], offsets: li
         )
 
 
-_CONFLICT = "ON CONFLICT (channel) DO UPDATE SET pruned_at = EXCLUDED.pruned_at, floor = "
-_RAISE = {
-    "postgresql": _CONFLICT + "GREATEST(serversent_channel.floor, EXCLUDED.floor)",
-    "sqlite": _CONFLICT + "MAX(serversent_channel.floor, EXCLUDED.floor)",
-    "mysql": "ON DUPLICATE KEY UPDATE pruned_at = VALUES(pruned_at), floor = GREATEST(floor, VALUES(floor))",
-}
-
-
 def _fold_old_floors(connection: BaseDatabaseWrapper) -> None:
     """Channels that were not pruned for long share one floor, so that names that are used once do not pile up."""
-    old = f"pruned_at < {_ago(connection)}"
+    old = f"pruned_at < {dialect_of(connection).ago}"
     highest = sql(connection, f"SELECT MAX(floor) FROM serversent_channel WHERE {old}", [FOLD_SECONDS])[0][0]
     if highest is None:
         return
@@ -176,8 +153,7 @@ def _fold_old_floors(connection: BaseDatabaseWrapper) -> None:
 @contextlib.contextmanager
 def _transaction(connection: BaseDatabaseWrapper) -> Iterator[None]:
     """A transaction on a connection of our own, which ``atomic`` does not know."""
-    # SQLite: a transaction that begins to write later fails at once if somebody else has written meanwhile.
-    sql(connection, "BEGIN IMMEDIATE" if connection.vendor == "sqlite" else "BEGIN")
+    sql(connection, dialect_of(connection).begin)
     try:
         yield
     except BaseException:

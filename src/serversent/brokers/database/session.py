@@ -14,11 +14,10 @@ from django.db import InterfaceError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ...concurrency.threads import StreamThread
+from ..dialects.detect import dialect_of
 
-__all__ = ["Session", "close_own", "own_connection", "sql"]
+__all__ = ["Session", "close_own", "own_connection"]
 
-
-CONNECT_SECONDS = 10
 
 # How long a call may take. After one that took longer the next may take twice as long: the database may just be slow.
 READ_SECONDS = 15.0
@@ -37,8 +36,8 @@ def own_connection(alias: str) -> BaseDatabaseWrapper:
     connection.settings_dict["AUTOCOMMIT"] = True  # the project may have switched it off for its own
     options = connection.settings_dict["OPTIONS"]
     options.pop("pool", None)
-    if connection.vendor in ("postgresql", "mysql"):
-        options.setdefault("connect_timeout", CONNECT_SECONDS)
+    if (seconds := dialect_of(connection).connect_timeout) is not None:
+        options.setdefault("connect_timeout", seconds)
     connection.inc_thread_sharing()
     return connection
 
@@ -109,10 +108,7 @@ def _run(connection: BaseDatabaseWrapper, given_up: threading.Event, call: Calla
 
 def close_own(connection: BaseDatabaseWrapper) -> None:
     """Close a connection that ``own_connection`` made."""
-    if connection.vendor == "sqlite":
-        BaseDatabaseWrapper.close(connection)  # SQLite's own leaves one in memory open, for the sake of its tables
-    else:
-        connection.close()
+    dialect_of(connection).close(connection)
 
 
 def _close(connection: BaseDatabaseWrapper) -> None:
@@ -137,10 +133,3 @@ def _retrieve(called: "asyncio.Future[Any]") -> None:
     """Whoever waited may have left; an error that nobody asked for would be logged as a mistake of ours."""
     if not called.cancelled():
         called.exception()
-
-
-def sql(connection: BaseDatabaseWrapper, statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:
-    """Return all rows of one statement."""
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
-        return list(cursor.fetchall()) if cursor.description else []
