@@ -25,7 +25,9 @@ def given():
 
 
 def blocks(page):
-    return [inspect.cleandoc(match[2]) if match[1] else match[2] for match in PYTHON.finditer(page.read_text())]
+    """Return the Python code of a page. A module of the project's is the page itself."""
+    found = [inspect.cleandoc(match[2]) if match[1] else match[2] for match in PYTHON.finditer(page.read_text())]
+    return [re.sub(r"^from myproject\..*\n", "", block, flags=re.MULTILINE) for block in found]
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name)

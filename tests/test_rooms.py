@@ -14,7 +14,7 @@ ROOMS = [
 ]
 
 # Where Django looks for them, and the apps on top.
-OTHER_FOLDERS = {"contrib", "demo", "management", "migrations", "notifications", "static", "templates", "templatetags"}
+OTHER_FOLDERS = {"contrib", "demo", "management", "migrations", "notifications", "static", "testing", "templates", "templatetags"}
 
 
 def test_folders():

@@ -218,7 +218,7 @@ def test_nothing_is_left():
 
 
 async def test_a_response_that_never_comes_has_an_end(monkeypatch):
-    monkeypatch.setattr("serversent.testing.TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr("serversent.testing.streams.TIMEOUT_SECONDS", 0.1)
 
     async def application(scope, receive, send):
         await asyncio.sleep(3600)

@@ -67,7 +67,7 @@ def _deleted(sender: Any, instance: Any, **kwargs: Any) -> None:
 
 
 def _say(end: Any, *args: Any) -> None:
-    database = getattr(broker("default"), "database", None)
+    database = broker("default").database
     try:
         # A statement that fails would take the transaction with it, and with that what the project does.
         with transaction.atomic(database) if database and connections[database].in_atomic_block else nullcontext():

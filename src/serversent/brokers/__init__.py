@@ -11,6 +11,23 @@ Every broker keeps the contract of ``Broker``: one log with one order, read by o
 - ``database``: the broker in the project's own database
 """
 
-from .base import Batch, Broker, LoggedEvent, OutgoingEvent, broker, new_broker
+from ..wire.cursor import Cursor
+from .base import PAGE_BYTES, Batch, Broker, LoggedEvent, OutgoingEvent, broker, new_broker
+from .channel_names import CONTROL, REVOKED, REVOKED_SECONDS
+from .transactions import after_commit, awaited_transaction
 
-__all__ = ["Batch", "Broker", "LoggedEvent", "OutgoingEvent", "broker", "new_broker"]
+__all__ = [
+    "CONTROL",
+    "PAGE_BYTES",
+    "REVOKED",
+    "REVOKED_SECONDS",
+    "Batch",
+    "Broker",
+    "Cursor",
+    "LoggedEvent",
+    "OutgoingEvent",
+    "after_commit",
+    "awaited_transaction",
+    "broker",
+    "new_broker",
+]

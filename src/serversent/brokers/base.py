@@ -1,4 +1,4 @@
-"""What every broker does, and how the settings name them. Streams and publishers know no more of a broker than this."""
+"""The contract of a broker, and how the settings name brokers."""
 
 import contextlib
 import functools
@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
+from asgiref.sync import async_to_sync
 from django.core.checks import CheckMessage
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
@@ -38,10 +39,10 @@ class LoggedEvent(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """A piece of the log in offset order, in which nothing is missing with ``after < offset <= end``.
+    """Events in offset order: all that a read was for with ``after < offset <= end``.
 
-    ``epoch``: of the log that it was read from, where that was asked. ``head``: the newest offset of the log then; it
-    is above ``end`` if more follows at once.
+    ``epoch``: of the log, in the batches of ``tail()``. ``head``: the newest offset of the log then, in the same; it is
+    above ``end`` if more events follow at once.
     """
 
     events: Sequence[LoggedEvent]
@@ -56,10 +57,19 @@ class Batch(NamedTuple):
 
 
 class Broker(ABC):
-    """One log. An instance serves publishers of any thread; what it does for a hub belongs to one event loop."""
+    """One log. An instance serves publishers of any thread; what it does for a hub belongs to one event loop.
 
-    durable: ClassVar[bool]  # events outlive the process
-    needs_app: ClassVar[bool] = False  # it works only with "serversent" in INSTALLED_APPS
+    docs/howto-broker.md has the contract and an example; ``serversent.testing.broker_contract`` has its tests. A broker
+    has to implement the seven abstract methods. The others have defaults, which read the log by ``read()``.
+
+    ``durable``: events outlive the process. ``needs_app``: it works only with "serversent" in ``INSTALLED_APPS``.
+    ``database``: the alias of the project's database in which the log is, if it is in one: an event that is sent in a
+    transaction there is part of it.
+    """
+
+    durable: ClassVar[bool]
+    needs_app: ClassVar[bool] = False
+    database: str | None = None
 
     def __init__(self, alias: str, options: Mapping[str, Any]) -> None:
         self.alias = alias
@@ -67,68 +77,86 @@ class Broker(ABC):
 
     @abstractmethod
     def append(self, events: Sequence[OutgoingEvent], *, on_commit: bool = True) -> None:
-        """Add events, in this order and all or none; with the caller's transaction if ``on_commit``."""
+        """Add events, in this order and all or none; with the caller's transaction if ``on_commit``.
+
+        Raises ``BrokerUnavailable``.
+        """
 
     @abstractmethod
     async def head(self) -> Cursor:
-        """Return the cursor of the newest event. What is committed before the call is up to it."""
+        """Return the cursor of the newest event. Events that are committed before the call are not after it."""
 
     @abstractmethod
     async def read(self, channels: Collection[str], after: int | None, end: int) -> Batch:
-        """Return the events of ``channels`` with ``after < offset <= end``, or a first piece of them.
+        """Return the events of ``channels`` with ``after < offset <= end``, or the first of them.
 
-        ``after=None``: from the oldest that is kept. Raises ``CursorExpired`` when events in between were pruned.
+        ``after=None``: from the oldest event of the log. Raises ``CursorExpired`` if events in between were pruned.
         """
-
-    @abstractmethod
-    async def latest(self, channels: Collection[str], end: int) -> Batch:
-        """Return the newest event of each channel up to an offset, in offset order. The end of a channel is none."""
-
-    @abstractmethod
-    async def recent(self, end: int, size: int) -> Batch:
-        """Return the newest events up to an offset, of all channels, together about ``size`` bytes."""
 
     @abstractmethod
     def tail(self, after: Cursor) -> AsyncIterator[Batch]:
-        """Yield all events after ``after``, as they come, for ever. Outages are waited out.
+        """Yield all events after ``after``, of all channels, as they come, for ever. Outages are waited out.
 
-        What was pruned before it was read shows as a gap: ``after`` of a piece is larger than ``end`` of the one
-        before. Another epoch means that the log was recreated, or is another.
+        If events were pruned before they were read, there is a gap: ``after`` of a batch is larger than ``end`` of the
+        one before. Another epoch means that the log was created anew, or is another one.
         """
 
     @abstractmethod
-    async def closed(self, channels: Collection[str], end: int) -> set[str]:
-        """Return those of ``channels`` whose newest event up to an offset is their end."""
-
-    @abstractmethod
     def prune(self, older_than: float | None = None, keep: int | None = None) -> int:
-        """Remove events older than so many seconds, and all but the newest ``keep`` of each channel.
+        """Remove events that are older than so many seconds, and all but the newest ``keep`` of each channel.
 
-        ``None``: what the options say. Returns how many were removed.
+        ``None``: as the options say. Events of the channel ``REVOKED`` are kept for ``REVOKED_SECONDS``, whatever the
+        arguments. Returns how many events were removed.
         """
 
     @abstractmethod
     def new_epoch(self) -> str:
-        """Give the log another name, so that every client starts again."""
-
-    @abstractmethod
-    def cursor(self) -> Cursor:
-        """Return the head, for sync code. What is committed and has no offset yet is after it."""
+        """Give the log another epoch, so that every client starts again. Return it."""
 
     @abstractmethod
     def cursor_before(self, at: float, committed: Mapping[str, int]) -> Cursor:
-        """Return where the log stood at ``at``, of ``time.monotonic()``, or a little before.
+        """Return the head at ``at``, a time of ``time.monotonic()`` in the last minutes, or a cursor a little before.
 
         ``committed``: what ``committed_offsets()`` returned then.
         """
 
-    @abstractmethod
+    async def latest(self, channels: Collection[str], end: int) -> Batch:
+        """Return the newest event of each channel up to an offset, in offset order. Ends of channels do not count."""
+        newest = {event.channel: event async for event in self._all(channels, end) if event.event != "end"}
+        return Batch(sorted(newest.values()), 0, end)
+
+    async def recent(self, end: int, size: int) -> Batch:
+        """Return the newest events up to an offset, of all channels, together about ``size`` bytes.
+
+        A hub begins with them in its memory. By default there are none.
+        """
+        return Batch([], end, end)
+
+    async def closed(self, channels: Collection[str], end: int) -> set[str]:
+        """Return those of ``channels`` whose newest event up to an offset is their end."""
+        newest = {event.channel: event.event async for event in self._all(channels, end)}
+        return {channel for channel, kind in newest.items() if kind == "end"}
+
+    async def _all(self, channels: Collection[str], end: int) -> AsyncIterator[LoggedEvent]:
+        after: int | None = None
+        while after is None or after < end:
+            batch = await self.read(channels, after, end)
+            for event in batch.events:
+                yield event
+            after = batch.end
+
+    def cursor(self) -> Cursor:
+        """Return the head, for sync code. Events that are committed and have no offset yet are after it."""
+        return async_to_sync(self.head)()
+
     def stats(self) -> dict[str, Any]:
-        """Return figures about the log."""
+        """Return figures about the log, for ``manage.py serversent stats``."""
+        head = self.cursor()
+        return {"epoch": head.epoch, "head": head.offset}
 
     @property
     def stand_in(self) -> "Broker | None":
-        """Return the broker that takes this one's place where it cannot work."""
+        """Return the broker that replaces this one where it cannot work: in a test, for instance."""
         return None
 
     def check(self) -> list[CheckMessage]:
@@ -136,21 +164,21 @@ class Broker(ABC):
         return []
 
     def check_databases(self, databases: Collection[str]) -> list[CheckMessage]:
-        """The same with questions to these databases."""
+        """Return what is wrong, after asking these databases."""
         return []
 
     def check_deployment(self) -> list[CheckMessage]:
-        """The same for production."""
+        """Return what is wrong with the configuration in production."""
         return []
 
     async def maintain(self) -> None:  # noqa: B027
-        """Do what is due now and then. A hub calls it about once a minute."""
+        """Do what is due now and then, such as pruning. A hub calls it about once a minute."""
 
     async def aclose(self) -> None:  # noqa: B027
-        """Give back what this instance opened."""
+        """Close what this instance opened."""
 
     def abandon(self) -> None:  # noqa: B027
-        """The same where the event loop was closed before."""
+        """Close what this instance opened, after its event loop was closed."""
 
 
 def new_broker(alias: str) -> Broker:

@@ -7,7 +7,6 @@ from typing import Any
 from django.db import models, router, transaction
 
 from serversent.brokers import broker
-from serversent.brokers.database import DatabaseBroker
 from serversent.channels.publish import send_events
 
 __all__ = ["alias_of", "has_the_log", "published"]
@@ -20,8 +19,7 @@ def alias_of(rows: models.QuerySet[Any]) -> str:
 
 def has_the_log(alias: str) -> bool:
     """Whether a database has the default broker's log, too. Raises what ``broker()`` raises."""
-    found = broker()
-    return isinstance(found, DatabaseBroker) and found.database == alias
+    return broker().database == alias
 
 
 @contextlib.contextmanager

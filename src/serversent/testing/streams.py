@@ -17,20 +17,19 @@ from django.db import connections, transaction
 from django.test import override_settings
 from django.test.client import ClientMixin
 
-from .asgi import ASGIHandler
-from .brokers import OutgoingEvent, broker, memory
-from .brokers.base import override_broker
-from .brokers.channel_names import CONTROL
-from .brokers.database import DatabaseBroker
-from .brokers.dialects.detect import dialect_of
-from .brokers.transactions import open_transaction
-from .channels.hub import stop_hubs
-from .concurrency.tasks import test_executor
-from .concurrency.threads import wait_closed
-from .conf import broker_settings
-from .errors import BrokerUnavailable
-from .event import EventParser, ReceivedEvent
-from .wire.cursor import Cursor
+from ..asgi import ASGIHandler
+from ..brokers import OutgoingEvent, broker, memory
+from ..brokers.base import override_broker
+from ..brokers.channel_names import CONTROL
+from ..brokers.dialects.detect import dialect_of
+from ..brokers.transactions import open_transaction
+from ..channels.hub import stop_hubs
+from ..concurrency.tasks import test_executor
+from ..concurrency.threads import wait_closed
+from ..conf import broker_settings
+from ..errors import BrokerUnavailable
+from ..event import EventParser, ReceivedEvent
+from ..wire.cursor import Cursor
 
 __all__ = ["Stream", "captured_events", "open_stream"]
 
@@ -325,8 +324,8 @@ def _flushed_epoch() -> str | None:
     A ``TransactionTestCase`` flushes it, so that each test has another.
     """
     used = broker("default")
-    if isinstance(used, DatabaseBroker):
-        connection: Any = connections[used.database]
+    if used.database is not None:
+        connection = connections[used.database]
         if dialect_of(connection).is_in_memory(connection):
             # A test that may not use the database has no events in it either.
             with suppress(RuntimeError, AssertionError, BrokerUnavailable):

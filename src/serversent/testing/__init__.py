@@ -1,0 +1,9 @@
+"""For the tests of your project: open a stream and take its events, and see what was sent. No wait is without end.
+
+- ``streams``: ``open_stream`` and ``captured_events``
+- ``broker_contract``: the tests that every broker has to pass
+"""
+
+from .streams import Stream, captured_events, open_stream
+
+__all__ = ["Stream", "captured_events", "open_stream"]
