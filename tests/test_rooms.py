@@ -14,7 +14,10 @@ ROOMS = [
 ]
 
 # Where Django looks for them, and the apps on top.
-OTHER_FOLDERS = {"contrib", "demo", "management", "migrations", "notifications", "static", "testing", "templates", "templatetags"}
+OTHER_FOLDERS = {
+    *["contrib", "demo", "notifications", "testing"],
+    *["management", "migrations", "static", "templates", "templatetags"],
+}
 
 
 def test_folders():

@@ -2,8 +2,8 @@
 
 import functools
 import logging
-from collections.abc import Callable, Collection
-from typing import Any, cast, overload
+from collections.abc import AsyncIterable, Callable, Collection, Coroutine, Iterable
+from typing import Any, ParamSpec, Protocol, cast, overload
 
 from asgiref.sync import markcoroutinefunction, sync_to_async
 from django.conf import settings
@@ -28,7 +28,7 @@ from .request import connection_setup, is_wsgi, last_event_id
 from .response import EventStreamResponse
 from .wsgi import check_wsgi
 
-__all__ = ["EveryDatabase", "channel_stream", "event_stream"]
+__all__ = ["ChannelDecorator", "EveryDatabase", "GeneratorDecorator", "channel_stream", "event_stream"]
 
 logger = logging.getLogger("serversent")
 
@@ -37,14 +37,39 @@ logger = logging.getLogger("serversent")
 FIRST_EVENT_SECONDS = 0.25
 
 View = Callable[..., Any]
+P = ParamSpec("P")
+
+
+class GeneratorDecorator(Protocol):
+    """What ``@event_stream(...)`` returns: it keeps the parameters of the view."""
+
+    @overload
+    def __call__(
+        self, view: Callable[P, AsyncIterable[Any]], /
+    ) -> Callable[P, Coroutine[Any, Any, HttpResponseBase]]: ...
+    @overload
+    def __call__(self, view: Callable[P, Iterable[Any]], /) -> Callable[P, HttpResponseBase]: ...
+
+
+class ChannelDecorator(Protocol):
+    """What ``@channel_stream(...)`` returns: it keeps the parameters of the view."""
+
+    @overload
+    def __call__(
+        self, view: Callable[P, Coroutine[Any, Any, Any]], /
+    ) -> Callable[P, Coroutine[Any, Any, HttpResponseBase]]: ...
+    @overload
+    def __call__(self, view: Callable[P, Any], /) -> Callable[P, HttpResponseBase]: ...
 
 
 @overload
-def event_stream(view: View, /) -> View: ...
+def event_stream(view: Callable[P, AsyncIterable[Any]], /) -> Callable[P, Coroutine[Any, Any, HttpResponseBase]]: ...
+@overload
+def event_stream(view: Callable[P, Iterable[Any]], /) -> Callable[P, HttpResponseBase]: ...
 @overload
 def event_stream(
     *, methods: Collection[str] = ("GET", "HEAD"), hold_connection: bool = False, restart: bool = False
-) -> Callable[[View], View]: ...
+) -> GeneratorDecorator: ...
 def event_stream(
     view: View | None = None,
     /,
@@ -53,7 +78,13 @@ def event_stream(
     hold_connection: bool = False,
     restart: bool = False,
 ) -> Any:
-    """Make a stream of an async or sync generator view, function or method: each value it yields is one event.
+    """Make a stream of a generator view, sync or async, function or method: each value it yields is one event::
+
+        @event_stream
+        async def clock(request):
+            while True:
+                yield timezone.now().isoformat()
+                await asyncio.sleep(1)
 
     A ``str`` is the event's data as it is, a ``ServerSentEvent`` is sent as it is, any other value as JSON. The
     response waits up to 250 ms for the first event, so an exception before it is an ordinary error page, and
@@ -61,8 +92,10 @@ def event_stream(
     client is told not to come again.
 
     ``methods``: the HTTP methods allowed to a function; a method of a class-based view is called for its own.
-    ``hold_connection``: keep the database connection while the generator waits, for what needs one across pauses.
+    ``hold_connection``: keep the database connection while the generator waits. A server-side cursor needs it.
     ``restart``: run the view again for a client that comes back after the end, instead of answering 204.
+
+    Raises ``TypeError`` if the view is no generator.
     """
     check_is_view("event_stream", view)
     if isinstance(methods, str):
@@ -76,7 +109,7 @@ def event_stream(
 
 
 class _GeneratorView:
-    """A generator view with its options; ``open`` is all of the wrapper but the waiting, which is sync or async."""
+    """A generator view with its options. ``open()`` is the part of the wrapper that is neither sync nor async."""
 
     def __init__(self, view: View, methods: frozenset[str], *, hold_connection: bool, restart: bool) -> None:
         self.name = name_of(view)
@@ -92,7 +125,7 @@ class _GeneratorView:
         self._restart = restart
 
     def open(self, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Return the stream, not started, or the response there is instead."""
+        """Return the stream, not started, or a response instead of it."""
         request = _request_of(self.name, args)
         if request is args[0] and request.method not in self._methods:
             return HttpResponseNotAllowed(sorted(self._methods))
@@ -155,23 +188,34 @@ def _decorate(generator_view: _GeneratorView) -> View:
 
 
 class EveryDatabase(set[str]):
-    """The databases that ATOMIC_REQUESTS must leave alone. A stream is not a transaction: every one."""
+    """A set that has every database: a stream is no transaction, whatever ``ATOMIC_REQUESTS`` says."""
 
     def __contains__(self, alias: object) -> bool:
         return True
 
 
 @overload
-def channel_stream(view: View, /) -> View: ...
+def channel_stream(
+    view: Callable[P, Coroutine[Any, Any, Any]], /
+) -> Callable[P, Coroutine[Any, Any, HttpResponseBase]]: ...
 @overload
-def channel_stream(*, using: str = "default") -> Callable[[View], View]: ...
+def channel_stream(view: Callable[P, Any], /) -> Callable[P, HttpResponseBase]: ...
+@overload
+def channel_stream(*, using: str = "default") -> ChannelDecorator: ...
 def channel_stream(view: View | None = None, /, *, using: str = "default") -> Any:
-    """Make a stream of channels of an ordinary view, sync or async: it decides who may listen, and names the channels.
+    """Make a stream of channels of an ordinary view, sync or async. The view decides who may listen::
 
-    The view returns a name, several, a ``Subscription``, or a response: a redirect or a refusal is sent as it is. No
-    channel at all is answered with 204: the client does not come again. ``using``: the broker.
+        @channel_stream
+        def order_events(request, pk):
+            order = get_object_or_404(Order, pk=pk, customer=request.user)
+            return f"order-{order.pk}"
+
+    The view returns the name of a channel, several names, a ``Subscription``, or a response: a redirect or a refusal is
+    sent as it is. If it returns no name at all, the answer is 204, and the client does not come again. ``using``: the
+    broker.
+
+    Raises ``TypeError`` if the view is a generator.
     """
-
     check_is_view("channel_stream", view)
 
     def decorate(view: View) -> View:
@@ -187,35 +231,30 @@ def _decorate_channel_view(view: View, using: str) -> View:
             f"@channel_stream needs a view that returns the names of channels, and {name!r} yields. "
             "For a generator view it is @event_stream."
         )
-    wrapper: Any
-    if is_async_callable(view):
 
-        @functools.wraps(view)
-        async def async_wrapper(*args: Any, **kwargs: Any) -> HttpResponseBase:
-            request = _request_of(name, args)
-            try:
-                return refused(request) or channel_response(request, await view(*args, **kwargs), name, using)
-            except (TooManyChannels, InvalidChannel) as error:
-                return _refused_channels(name, error)
+    def respond(request: HttpRequest, returned: Any) -> HttpResponseBase:
+        try:
+            return channel_response(request, returned, name, using)
+        except (TooManyChannels, InvalidChannel) as error:
+            return _refused_channels(name, error)
 
-        wrapper = async_wrapper
+    async def async_wrapper(*args: Any, **kwargs: Any) -> HttpResponseBase:
+        request = _request_of(name, args)
+        return refused(request) or respond(request, await view(*args, **kwargs))
+
+    def sync_wrapper(*args: Any, **kwargs: Any) -> HttpResponseBase:
+        request = _request_of(name, args)
+        return refused(request) or respond(request, view(*args, **kwargs))
+
+    is_async = is_async_callable(view)
+    wrapper: Any = functools.update_wrapper(async_wrapper if is_async else sync_wrapper, view)
+    if is_async:
         wrapper._non_atomic_requests = EveryDatabase()
-    else:
-
-        @functools.wraps(view)
-        def sync_wrapper(*args: Any, **kwargs: Any) -> HttpResponseBase:
-            request = _request_of(name, args)
-            try:
-                return refused(request) or channel_response(request, view(*args, **kwargs), name, using)
-            except (TooManyChannels, InvalidChannel) as error:
-                return _refused_channels(name, error)
-
-        wrapper = sync_wrapper
     return cast("View", wrapper)
 
 
 def _refused_channels(name: str, error: TooManyChannels | InvalidChannel) -> HttpResponseBase:
-    """The answer to channels that cannot be: a view may take them from its client."""
+    """Return the answer to invalid names of channels, which a view may have taken from its client."""
     if settings.DEBUG:
         raise error
     logger.warning("The stream %s was refused: %s", name, error)
