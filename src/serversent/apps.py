@@ -1,4 +1,4 @@
-"""The Django app: its checks, and the signals that end the streams of who may not listen any more."""
+"""The Django app: its checks, and the signals by which a logout or a changed password ends streams."""
 
 from typing import Any
 
@@ -51,4 +51,4 @@ def _migrated(sender: Any, using: str, **kwargs: Any) -> None:
         if router.allow_migrate(using, "serversent"):
             install_missing(connection)
     elif dialect_of(connection).is_in_memory(connection):
-        memory.clear()  # a flush, after a TransactionTestCase: what stands in for its log begins anew as well
+        memory.clear()  # a flush, after a TransactionTestCase: the log in memory is cleared with the database

@@ -38,7 +38,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
 
 
 def check_brokers(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Report brokers that cannot be made, and what each has to say of its own configuration."""
+    """Report brokers that cannot be made, and the checks of each broker."""
     found: list[CheckMessage] = []
     for alias in _aliases():
         try:

@@ -29,7 +29,7 @@ SETTINGS = {
     # Proxies and mobile networks cut what was silent for 30 to 60 s.
     "HEARTBEAT_SECONDS": Setting(15, 0.1, 3600),
     "RETRY_MILLISECONDS": Setting(3000, 500, 2**31 - 1, whole=True),
-    # What a stream may take to end when its server stops, or when its client left.
+    # How long a stream may take to end when its server stops, or when its client has left.
     "DRAIN_SECONDS": Setting(5, 0.1, 600),
     # Streams of sync generators open at once, one thread each.
     "MAX_SYNC_STREAMS": Setting(100, 0, 100_000, whole=True),
@@ -48,7 +48,7 @@ SETTINGS = {
     # A function of the request that returns a function: each thread of the request's stream calls it before it uses a
     # database connection. None: connections are as Django makes them.
     "PREPARE_CONNECTIONS": Setting(None, may_be_none=True, is_path=True),
-    # A function of the request that returns who asks for their notifications; None: request.user.
+    # A function of the request that returns the user whose notifications are asked for; None: request.user.
     "NOTIFICATION_USER": Setting(None, may_be_none=True, is_path=True),
     # How often the sessions of open streams are looked up, so that they do not outlive these; None: never.
     "SESSION_CHECK_SECONDS": Setting(10, 1, 86_400, may_be_none=True),

@@ -5,8 +5,8 @@ ServerSentError
  +-- InvalidChannel (also ValueError)    a name that no channel can have
  +-- InvalidSubscription (also ValueError)   a subscription that cannot be served
  |    +-- TooManyChannels                of more channels than the settings allow
- +-- StreamRefused                       a stream that may not be opened now: a limit, or a grant that was taken back
- +-- InvalidSetup (also TypeError)       what PREPARE_CONNECTIONS returned is no function
+ +-- StreamRefused                       a stream that may not be opened now: a limit, or a revoked grant
+ +-- InvalidSetup (also TypeError)       PREPARE_CONNECTIONS returned a value that is no function
  +-- UnknownBroker                       an alias that SERVERSENT["BROKERS"] does not have
  +-- BrokerUnavailable                   the broker's database or server cannot be used now
  +-- CursorExpired                       events after a cursor were pruned
@@ -47,7 +47,7 @@ class InvalidEvent(ServerSentError, ValueError):
 
 
 class InvalidChannel(ServerSentError, ValueError):
-    """A name that no channel can have. ``channel`` is what was given."""
+    """A name that no channel can have. ``channel``: the name."""
 
     def __init__(self, channel: object, problem: str) -> None:
         super().__init__(f"{channel!r:.250} is no channel: {problem}")
@@ -82,7 +82,7 @@ class StreamRefused(ServerSentError):
 
 
 class InvalidSetup(ServerSentError, TypeError):
-    """What the function that ``SERVERSENT["PREPARE_CONNECTIONS"]`` names has returned cannot be called."""
+    """The function in ``SERVERSENT["PREPARE_CONNECTIONS"]`` has returned a value that cannot be called."""
 
     def __init__(self, path: str, returned: object) -> None:
         super().__init__(

@@ -1,4 +1,4 @@
-"""What goes to the log: control characters are shown, and repeated messages are logged once a minute."""
+"""Text for the log: control characters are shown, and a repeated message is logged once a minute."""
 
 import re
 import time

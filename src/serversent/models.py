@@ -90,7 +90,7 @@ class Event(models.Model):
 
 
 class Channel(models.Model):
-    """What was pruned from a channel: ``floor`` is the highest offset of its events that are gone."""
+    """A channel that was pruned. ``floor``: the highest offset of its pruned events."""
 
     channel = models.CharField(max_length=200, primary_key=True)
     floor = models.BigIntegerField()
@@ -105,7 +105,7 @@ class Channel(models.Model):
 
 
 class Log(models.Model):
-    """The one row about the log itself: its epoch, and what was pruned from it.
+    """The one row about the log itself: its epoch, and how far it was pruned.
 
     ``floor``: as a channel's, for all channels whose own floors were folded into it. ``pruned``: the highest offset
     that was ever pruned, from whatever channel. ``server``: on MariaDB, the ``server_id`` of the server that numbers

@@ -1,4 +1,4 @@
-"""What ends a user's streams by itself: a logout, another password, and the end of the account."""
+"""Django's signals that end a user's streams: a logout, a changed password, and a deleted account."""
 
 import logging
 from contextlib import nullcontext
@@ -69,8 +69,8 @@ def _deleted(sender: Any, instance: Any, **kwargs: Any) -> None:
 def _say(end: Any, *args: Any) -> None:
     database = broker("default").database
     try:
-        # A statement that fails would take the transaction with it, and with that what the project does.
+        # A statement that fails would fail the whole transaction of the project.
         with transaction.atomic(database) if database and connections[database].in_atomic_block else nullcontext():
             end(*args)
-    except Exception:  # whoever logs out is not to be kept from it
+    except Exception:  # a logout must not fail because of it
         logger.exception("The streams of a user could not be ended")

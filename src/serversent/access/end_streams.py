@@ -19,14 +19,15 @@ __all__ = ["aend_streams", "end_logins", "end_old_key", "end_session", "end_stre
 
 @for_sync_code("aend_streams(...)")
 def end_streams(*, user: Any = None, session: Any = None, channel: str | None = None) -> None:
-    """End the open streams of a user, a session or a channel, in every process, and refuse URLs signed before.
+    """End the open streams of a user, a session or a channel, in every process, and reject URLs that were signed
+    before.
 
-    ``user``: a user or a primary key. ``session``: a session (``request.session``) or its key. ``channel``: a name.
-    What is named together has to hold together. Clients come back and are judged anew: by the view of their stream,
-    or by a URL that is signed later. In a transaction it is done with its commit. It goes through the broker
+    ``user``: a user or a primary key. ``session``: a session (``request.session``) or its key. ``channel``: a name. If
+    you pass several, a stream must match all of them. Clients come back and are checked again: by the view of their
+    stream, or by a URL that is signed later. In a transaction it happens with the commit. It goes through the broker
     ``"default"``, whatever the broker of the streams.
 
-    Raises ``TypeError`` if nothing is named, ``InvalidChannel`` and ``BrokerUnavailable``.
+    Raises ``TypeError`` if no argument is passed, ``InvalidChannel`` and ``BrokerUnavailable``.
     """
     _revoke(REVOKED, user, session, channel)
 
@@ -37,26 +38,27 @@ async def aend_streams(*, user: Any = None, session: Any = None, channel: str | 
 
 
 def end_logins(user: Any) -> None:
-    """End the streams of a user whose password is another. Their URLs need no refusal: Django has ended the sessions.
+    """End the streams of a user whose password was changed. Signed URLs need no revocation: Django ends the sessions.
 
-    All but the one in which the password was changed, if that was done in one. Its URLs go on.
+    The session in which the password was changed goes on, and so do its URLs.
     """
     _revoke(ENDED, user, None, None)
 
 
 def end_session(user: Any, session: Any) -> None:
-    """End the streams of a user's session that is over. Its URLs need no refusal: they are for one that is there.
+    """End the streams of a session that has ended. Its signed URLs need no revocation: they require an existing
+    session.
 
-    Of a session that has no name, all of the user's.
+    If the session has no id, end all streams of the user.
     """
-    if session_ids(session):  # also those that nobody asked for whom they are
+    if session_ids(session):  # including streams whose view never looked at ``request.user``
         _revoke(ENDED, None, session, None, session_ended=True)
     else:
         _revoke(ENDED, user, None, None)
 
 
 def end_old_key(key: str) -> None:
-    """End the streams that were opened under a session's old key. What is opened later is judged anew."""
+    """End the streams that were opened under a session's old key. Later streams are checked again."""
     _revoke(ENDED, None, key, None)
 
 
@@ -71,7 +73,7 @@ def _revoke(control: str, user: Any, session: Any, channel: str | None, *, sessi
     if user is None and session is None and channel is None:
         raise TypeError("end_streams() needs a user, a session or a channel")
     if (user is not None and not found.user) or (session is not None and not found.sessions):
-        raise TypeError("end_streams() needs a user who has a primary key, and a session that has one")  # not everybody
+        raise TypeError("end_streams() needs a user who has a primary key, and a session that has one")
     broker("default").append([OutgoingEvent(control, "revoked", found.data())])
 
 

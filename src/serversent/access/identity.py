@@ -79,30 +79,30 @@ def identity_of(request: HttpRequest, requested_at: float, signed_at: Cursor | N
 
 
 def user_id(user: Any) -> str:
-    """Return the primary key of a user, or of what is one, as text; nothing for somebody who is not logged in."""
+    """Return the primary key of a user as text, given the user or the key; "" for an anonymous user."""
     key = getattr(user, "pk", None) if hasattr(user, "is_authenticated") else user
     return "" if key is None else str(key)
 
 
 def user_of(request: HttpRequest) -> str:
-    """Return the primary key of the request's user as text, asked for if nobody has; nothing for anonymous ones."""
+    """Return the primary key of the request's user as text, loading the user if need be; "" for an anonymous user."""
     found = getattr(request, "_acached_user", None) or getattr(request, "user", None)
     return "" if found is None else user_id(found)
 
 
 def page_user(user: str) -> str:
-    """Return what stands for a user, by the primary key, in a page of theirs. It tells nothing about them."""
+    """Return the code of a user, given the primary key, for the pages of that user. It tells nothing about them."""
     return salted_hmac("serversent.user", user, algorithm="sha256").hexdigest()[:16]
 
 
 def is_for_another(request: HttpRequest, user: str) -> bool:
-    """Whether a stream of this user is asked for by a page that was rendered for another."""
+    """Return whether the page that asks for a stream of this user was rendered for another user."""
     said = request.META.get("HTTP_SERVERSENT_USER")
     return bool(said and user and said != page_user(user))
 
 
 def known_user(request: HttpRequest) -> str:
-    """Return the primary key of the request's user, as far as it was asked for; nothing for anybody else."""
+    """Return the primary key of the request's user as text, if the user is loaded; "" otherwise."""
     user = request.__dict__.get("user")
     if isinstance(user, LazyObject) and user.__dict__.get("_wrapped", empty) is empty:
         user = getattr(request, "_acached_user", None)  # of request.auser()
@@ -110,7 +110,7 @@ def known_user(request: HttpRequest) -> str:
 
 
 def _session_key(session: Any) -> str:
-    # One that is not loaded may be anything that a client has made up.
+    # The key of a session that is not loaded may be made up by the client.
     return (session.session_key or "") if hasattr(session, "_session_cache") and is_kept_by_server(session) else ""
 
 
@@ -141,16 +141,17 @@ def _warn_no_address_once(path: str | None) -> None:
 
 
 def session_ids(session: Any) -> tuple[str, ...]:
-    """Return what names a session, without telling its key: the log and the URLs that have it are read by others.
+    """Return the ids of a session, which do not tell its key: other people can read the log and the URLs.
 
-    Its key, which a login changes, and an id that is kept in it as long as it lasts, if it is loaded and has one.
+    They are a digest of its key, which a login changes, and a random id that is kept in the session, if it is loaded
+    and has one.
     """
     if isinstance(session, str):
         return (_digest(session),)
     found: list[str] = []
     if session.session_key and not isinstance(session, SignedCookies):  # there the key is all the data
         found.append(_digest(session.session_key))
-    # Asked for is not loaded: a generator may be loading it just now, in its thread.
+    # Only if it is loaded: the thread of a generator may be loading it now.
     if hasattr(session, "_session_cache") and (kept := session.get(_SESSION_KEY)):
         found.append(kept)
     return tuple(found)

@@ -1,4 +1,4 @@
-"""Revocations: who may no longer listen to what, since which place in the log.
+"""Revocations: which users, sessions and channels have lost their permission, and since which offset.
 
 A revocation is an event of one of two control channels. Every process reads it with all other events, ends the streams
 that it matches, and rejects the URLs that were signed before it.
@@ -23,7 +23,7 @@ ENDED_SECONDS = 300.0
 
 
 class Revocation(NamedTuple):
-    """What a stream must match to be ended. An empty field matches every stream.
+    """The fields that a stream must match to be ended. An empty field matches every stream.
 
     ``session_ended``: no new stream of these sessions may open. ``sent_at``: Unix time at the sender.
     """

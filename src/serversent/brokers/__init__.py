@@ -6,7 +6,7 @@ Every broker keeps the contract of ``Broker``: one log with one order, read by o
 - ``channel_names``: which names a channel may have
 - ``transactions``: which transaction an event belongs to
 - ``sql``: one helper for all SQL
-- ``dialects``: what differs between databases
+- ``dialects``: the differences between databases
 - ``memory``: the broker of one process
 - ``database``: the broker in the project's own database
 """

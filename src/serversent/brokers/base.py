@@ -57,7 +57,7 @@ class Batch(NamedTuple):
 
 
 class Broker(ABC):
-    """One log. An instance serves publishers of any thread; what it does for a hub belongs to one event loop.
+    """One log. An instance serves publishers of any thread. Its async methods belong to the event loop of one hub.
 
     docs/howto-broker.md has the contract and an example; ``serversent.testing.broker_contract`` has its tests. A broker
     has to implement the seven abstract methods. The others have defaults, which read the log by ``read()``.
@@ -117,7 +117,7 @@ class Broker(ABC):
     def cursor_before(self, at: float, committed: Mapping[str, int]) -> Cursor:
         """Return the head at ``at``, a time of ``time.monotonic()`` in the last minutes, or a cursor a little before.
 
-        ``committed``: what ``committed_offsets()`` returned then.
+        ``committed``: the result of ``committed_offsets()`` then.
         """
 
     async def latest(self, channels: Collection[str], end: int) -> Batch:
@@ -160,15 +160,15 @@ class Broker(ABC):
         return None
 
     def check(self) -> list[CheckMessage]:
-        """Return what is wrong with the configuration, as Django's system checks."""
+        """Return the faults of the configuration, as Django's system checks."""
         return []
 
     def check_databases(self, databases: Collection[str]) -> list[CheckMessage]:
-        """Return what is wrong, after asking these databases."""
+        """Return the faults that only a query of these databases shows."""
         return []
 
     def check_deployment(self) -> list[CheckMessage]:
-        """Return what is wrong with the configuration in production."""
+        """Return the faults of the configuration in production."""
         return []
 
     async def maintain(self) -> None:  # noqa: B027
@@ -209,7 +209,7 @@ def _broker(alias: str) -> Broker:
 
 @contextlib.contextmanager
 def override_broker(alias: str, append: Callable[..., None]) -> Iterator[None]:
-    """Let another function take what is sent through a broker, for a test."""
+    """Let another function take the events that are sent through a broker, for a test."""
     found = broker(alias)
     found.append = append  # type: ignore[method-assign]
     try:

@@ -9,9 +9,9 @@ from ..errors import InvalidChannel, InvalidSubscription, TooManyChannels
 __all__ = ["CONTROL", "ENDED", "REVOKED", "REVOKED_SECONDS", "check_channel", "check_channels"]
 
 
-# Channels of our own, whose names nobody can send to or listen to: who may not listen any more.
-ENDED = "!ended"  # to whom what is open has to end
-REVOKED = "!revoked"  # the same, and what was signed before is refused
+# The control channels. No project can use their names.
+ENDED = "!ended"  # ends open streams
+REVOKED = "!revoked"  # ends open streams, and rejects URLs that were signed before
 CONTROL = frozenset({ENDED, REVOKED})
 
 # How long the log keeps those of REVOKED, whatever its retention. No signed URL is valid for longer.

@@ -1,4 +1,4 @@
-"""The memory broker: one process, nothing on disk. For tests, and for what need not outlive the process."""
+"""The memory broker: one process, nothing on disk. For tests, and for events that need not outlive the process."""
 
 import asyncio
 import bisect
@@ -35,10 +35,10 @@ class _Log:
         self.epoch = f"m{secrets.token_hex(4)}"
         self.head = 0
         self.channels: dict[str, deque[tuple[float, LoggedEvent]]] = {}
-        # Those of all channels, without a gap in their offsets: a tail does not look through all channels.
+        # The newest events of all channels, without a gap: a tail need not look through each channel.
         self.newest: deque[LoggedEvent] = deque(maxlen=NEWEST)
-        self.floors: dict[str, int] = {}  # the one that was raised last is the last one
-        self.floor = 0  # of all channels whose own floors were folded into it
+        self.floors: dict[str, int] = {}  # in the order in which they were raised
+        self.floor = 0  # of all channels whose floors were folded into it
         self.wakes: set[Callable[[], None]] = set()
 
     def raise_floor(self, channel: str, offset: int) -> None:
@@ -228,7 +228,7 @@ class MemoryBroker(Broker):
 
 
 def _newer(kept: deque[tuple[float, LoggedEvent]] | None, offset: int) -> Iterator[LoggedEvent]:
-    """Yield what a channel keeps after an offset."""
+    """Yield the events of a channel after an offset."""
     if kept:
         start = bisect.bisect_right(kept, offset, key=lambda entry: entry[1].offset)
         yield from (event for _, event in itertools.islice(kept, start, None))

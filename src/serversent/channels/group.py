@@ -1,6 +1,6 @@
 """A group: all open streams with the same set of channels.
 
-What is new in these channels is joined once, and the same bytes are written to every stream that is live.
+New frames of these channels are joined once, and the same bytes are written to every live stream.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ class Subscriber(Protocol):
 
     @property
     def fast_path(self) -> Any:
-        """What ``write_all`` writes to, or ``None``."""
+        """Return the argument for ``write_all``, or ``None``."""
 
     def push(self, frames: bytes) -> None:
-        """Send what is new in its channels. Called while it is live."""
+        """Send new frames of its channels. Called while it is live."""
 
     def catch_up(self) -> None:
         """Compare its position with the hub's: the hub has another epoch, or has stopped."""
@@ -68,7 +68,7 @@ class Group:
             self._fast.pop(subscriber.fast_path, None)
 
     def add_frame(self, frame: bytes) -> None:
-        """Add a frame to what the next ``push()`` writes."""
+        """Add a frame to the next ``push()``."""
         self._new.append(frame)
 
     def push(self) -> None:

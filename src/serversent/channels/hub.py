@@ -35,7 +35,7 @@ LINGER_SECONDS = 5.0
 MAINTAIN_SECONDS = 60.0
 MAX_BACKOFF_SECONDS = 10.0
 
-# What a stream that catches up reads at once: it is kept in memory until a slow client has taken it.
+# How much a replaying stream reads at once: the bytes stay in memory until a slow client has taken them.
 READ_BYTES = 64 * 1024
 
 
@@ -58,7 +58,7 @@ class LogListener(Protocol):
         """More events follow at once, up to the offset ``end``."""
 
     def on_stop(self) -> None:
-        """The hub reads no more. What comes until it starts again is not seen."""
+        """The hub has stopped. Events until it starts again are not seen."""
 
     def on_maintenance(self) -> None:
         """About once a minute."""

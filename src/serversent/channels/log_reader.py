@@ -1,8 +1,8 @@
-"""Reads of the log for all streams of a hub: what several streams want at one time is read once.
+"""Reads of the log for all streams of a hub. If several streams want the same at one time, it is read once.
 
-Streams that catch up at different positions of the same channels are served from the same pages: a page begins at a
-round offset, and the last few are kept. So a thousand streams that lag cause as many reads as one that reads the whole
-log, and none of them has a memory of its own.
+Streams that replay different positions of the same channels are served from the same pages: a page begins at a round
+offset, and the last few are kept. So a thousand streams that lag cause as many reads as one that reads the whole log,
+and none of them has a memory of its own.
 """
 
 import asyncio
@@ -157,7 +157,7 @@ class LogReader:
         return page
 
     def chunks(self, channels: frozenset[str], after: int | Beginning) -> tuple[list[WriteChunk], int] | None:
-        """Return what ``make_chunks()`` has returned for the same arguments, if it is kept."""
+        """Return the earlier result of ``make_chunks()`` for the same arguments, if it is kept."""
         return self._chunks.get((channels, after))
 
     def make_chunks(

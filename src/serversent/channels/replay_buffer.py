@@ -1,4 +1,4 @@
-"""The newest events of a broker, as frames in memory: reconnects and slow readers are served from here."""
+"""The replay buffer: the newest events of a broker as frames. Reconnects and slow clients are served from it."""
 
 import bisect
 import heapq
@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 __all__ = ["ReplayBuffer"]
 
 
-# What an event costs beside its frame: tuples, integers, the slots of lists.
+# The memory of an event beside its frame: tuples, integers, the slots of lists.
 OVERHEAD_BYTES = 200
 
 _TRIM = 256

@@ -1,4 +1,4 @@
-"""What a channel view grants: the channels, and how their stream begins and when it ends."""
+"""A subscription: the channels that a view grants, and how their stream begins and when it ends."""
 
 import datetime
 import time
@@ -21,7 +21,12 @@ STARTS = get_args(Start)
 
 @dataclass(frozen=True, slots=True, init=False)
 class Subscription:
-    """What a channel view grants: the channels, and how their stream begins and when it ends.
+    """The channels that a view grants, and how their stream begins and when it ends::
+
+        @channel_stream
+        def room(request, pk):
+            return Subscription(f"room-{pk}", initial=lambda: {"people": people_in(pk)}, expires=3600)
+
 
     ``channels``: a name or several. ``initial``: a function of no arguments, sync or async, that returns a value or
     yields values, as a generator view does: the state before the first event. It is asked for on a first connect and

@@ -1,6 +1,6 @@
 """In which thread, task and context does code run?
 
-Sync code of a stream runs in a daemon thread that is there only while it works; async code runs in the event loop,
+Sync code of a stream runs in a daemon thread that exists only while it works; async code runs in the event loop,
 which a monitor watches.
 
 - ``callables``: whether a function is sync or async, a generator or not
@@ -8,7 +8,7 @@ which a monitor watches.
 - ``threads``: the threads that run sync code
 - ``sync_iterator``: a sync generator in a thread of its own
 - ``sync_code``: errors of sync calls in async code
-- ``turns``: a bound on what runs at once
+- ``turns``: a bound on how many run at once
 - ``loop_monitor``: names the code that blocks the event loop
 - ``live_servers``: ends the streams of Django's live test servers
 """

@@ -1,4 +1,4 @@
-"""What kind of function a view is, in a partial or as an object too."""
+"""Kinds of functions: async or sync, generator or not, also within a partial or as an object."""
 
 import functools
 import inspect
@@ -35,12 +35,12 @@ def _runs(is_kind: Callable[[Any], bool], view: Any) -> bool:
 
 
 def is_bound_for_one_call(view: Any) -> bool:
-    """Whether this is what ``method_decorator`` decorates, anew for each call: a partial of a bound method."""
+    """Return whether this is a partial of a bound method, which ``method_decorator`` makes for each call."""
     return isinstance(view, functools.partial) and inspect.ismethod(view.func)
 
 
 def is_stand_in(view: Any) -> bool:
-    """Whether this is what ``method_decorator`` decorates once for all calls, to learn of attributes."""
+    """Return whether this is the stand-in that ``method_decorator`` decorates once, to learn of attributes."""
     return getattr(view, "__qualname__", "") == "_update_method_wrapper.<locals>.dummy"
 
 

@@ -39,7 +39,7 @@ class SharedCalls:
         self._running: dict[Hashable, asyncio.Task[Any]] = {}
 
     async def call(self, key: Hashable, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Return what ``start()`` returns, or what a call of the same key does that is running now."""
+        """Return the result of ``start()``, or of a call with the same key that is running now."""
         task = self._running.get(key)
         if task is None or task.done():
             task = self._running[key] = spawn_detached(start())

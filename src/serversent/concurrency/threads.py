@@ -45,14 +45,14 @@ _lock = threading.RLock()
 
 
 class StreamThread:
-    """Runs the sync calls of one stream, one at a time, on a thread that is there only while there is work.
+    """Runs the sync calls of one stream, one at a time, on a thread that exists only while there is work.
 
     After ``idle_seconds`` without a call the thread closes its database connections and ends, unless a transaction
     is open; the next call starts another. ``None``: the thread stays until ``shutdown()``. Each thread calls
     ``prepare`` before anything else, and ``on_idle`` when it ends for want of work; ``on_end`` is called once.
 
-    It is what ``loop.run_in_executor`` and asgiref ask of an ``Executor``; that class would cost each open stream
-    a dict. Nor is anything made before the first call: most streams never make one.
+    It has the methods of an ``Executor`` that ``loop.run_in_executor`` and asgiref use. A subclass would cost each open
+    stream a dict. Nothing is created before the first call: most streams never make one.
     """
 
     __slots__ = ("_calls", "_closed", "_idle_seconds", "_on_end", "_on_idle", "_prepare", "_running", "ended_idle")
@@ -72,7 +72,7 @@ class StreamThread:
         self._calls: queue.SimpleQueue[_Call | None] | None = None
         self._running = False
         self._closed = False
-        self.ended_idle = False  # a connection, and what lived on it, was given back at least once
+        self.ended_idle = False  # its connection was closed at least once for want of work
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
@@ -107,7 +107,7 @@ class StreamThread:
         return self._closed
 
     def shutdown(self) -> None:
-        """Let the thread end after the calls it has. Never waits: what runs may sleep for long."""
+        """Let the thread end after the calls it has. Never waits: a call may sleep for long."""
         with _lock:
             if self._closed:
                 return
@@ -135,7 +135,7 @@ class StreamThread:
                 future.set_result(fn())
             except BaseException as error:
                 future.set_exception(error)
-            # Not kept while idle: they hold the generator's frame and its values.
+            # They hold the generator's frame and its values: not kept while idle.
             del call, future, fn
         try:
             _close_connections(shared)

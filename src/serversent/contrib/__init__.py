@@ -1,3 +1,3 @@
-"""What joins streams to other packages. Each module needs its package, and nothing else imports it."""
+"""Support for other packages. Each module needs its package, and nothing else imports it."""
 
 __all__: list[str] = []

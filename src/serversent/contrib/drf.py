@@ -17,8 +17,8 @@ View = Callable[..., Any]
 class EventStreamRenderer(BaseRenderer):  # type: ignore[misc]
     """Lets a view of Django REST Framework answer ``Accept: text/event-stream``, which every ``EventSource`` sends.
 
-    Django REST Framework answers 406 unless a renderer of the view has the type that is asked for. The stream itself is
-    not rendered: the view returns it. What this renders are errors, as JSON::
+    Django REST Framework answers 406 unless a renderer of the view has the type that is asked for. The view returns the
+    stream itself. This renderer renders the errors, as JSON::
 
         class Clock(APIView):
             renderer_classes = [EventStreamRenderer]

@@ -17,7 +17,7 @@ MAX_CHARACTERS = 200
 
 
 def make_people() -> None:
-    """Make the two. They need no password: this page logs in whoever says a name, on this machine alone."""
+    """Make the two. They need no password: this page logs in anybody by name, on this machine alone."""
     for name in NAMES:
         get_user_model().objects.get_or_create(
             username=name, defaults={"first_name": name.title(), "is_staff": True, "is_superuser": True}

@@ -10,7 +10,7 @@ from serversent.conf import setting
 
 __all__ = ["adopt", "has_token", "name_in_url", "notified_user"]
 
-# What a browser sends by itself, and so proves nothing about who made the request.
+# A browser sends these by itself, so that they do not prove that the page made the request.
 SENT_BY_BROWSERS = ("basic", "digest", "negotiate", "ntlm")
 
 

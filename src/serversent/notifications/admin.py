@@ -27,7 +27,7 @@ else:
 
 
 class SendForm(forms.Form):
-    """What is sent to selected users."""
+    """The form for a notification to selected users."""
 
     text = forms.CharField(label=_("Text"), widget=forms.Textarea(attrs={"rows": 4, "cols": 60}))
     level = forms.ChoiceField(label=_("Level"), choices=Level.choices, initial=Level.INFO)
@@ -63,7 +63,7 @@ def send_to_selected_users(
 
 
 class NotificationAdmin(_ModelAdmin):
-    """The admin of ``Notification``. A project with a model of its own registers this, or what it makes of it."""
+    """The admin of ``Notification``. A project with a model of its own registers this class, or a subclass."""
 
     list_display = ("id", "beginning", "user", "level", "created_at", "is_sent", "is_read")
     list_filter = (

@@ -1,4 +1,4 @@
-"""What happens to notifications after they were sent: read, unread, deleted. All open pages of their users are told."""
+"""Changes of sent notifications: read, unread, deleted. All open pages of their users get an event."""
 
 import contextlib
 import datetime
@@ -34,7 +34,7 @@ def mark(queryset: models.QuerySet[Any], *, is_read: bool) -> int:
 
 
 def delete(queryset: models.QuerySet[Any]) -> tuple[int, dict[str, int]]:
-    """Delete all of a queryset; return what ``QuerySet.delete()`` returns."""
+    """Delete all of a queryset. Return the result of ``QuerySet.delete()``."""
     by_model: dict[str, int] = defaultdict(int)
     for _, deleted in _in_batches(queryset, "deleted", models.QuerySet.delete):
         for label, count in deleted.items():
@@ -43,7 +43,7 @@ def delete(queryset: models.QuerySet[Any]) -> tuple[int, dict[str, int]]:
 
 
 def prune(model: type[models.Model], before: datetime.datetime, *, unread: bool = False) -> int:
-    """Remove what is older and was read, and what was not if ``unread``, a batch and a transaction each time."""
+    """Remove old notifications that were read; with ``unread``, the others, too. Each batch is a transaction."""
     old: models.QuerySet[Any] = model._base_manager.using(router.db_for_write(model)).filter(created_at__lt=before)
     removed = 0
     # Nobody's number changes with those that were read, and so nobody is told.
@@ -73,7 +73,7 @@ def _in_batches(rows: models.QuerySet[Any], what: str, apply: Callable[[models.Q
 
 @contextlib.contextmanager
 def told(notification: "AbstractNotification", what: str, using: str | None) -> Iterator[None]:
-    """Tell of what the block does to one notification, in one transaction with it."""
+    """Publish the change that the block makes to one notification, in one transaction with it."""
     alias = using or router.db_for_write(type(notification), instance=notification)
     ids = {notification.user_id: [notification.pk]}
     with published(alias) as publish:
@@ -90,6 +90,6 @@ def _tell(publish: Callable[[list[Any]], None], model: type[models.Model], alias
 
 
 def unread_counts(model: type[models.Model], alias: str, users: Collection[Any]) -> dict[Any, int]:
-    """Return how many unread notifications users have, by their keys; who has none is left out."""
+    """Return how many unread notifications users have, by their keys. Users without any are left out."""
     rows = model._base_manager.using(alias).filter(user__in=users, read=False).order_by()
     return dict(rows.values_list("user_id").annotate(models.Count("pk")))

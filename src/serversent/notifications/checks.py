@@ -17,7 +17,7 @@ __all__ = ["check_setup"]
 
 
 def check_setup(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Report what notifications need and is not there, and what they promise and cannot hold."""
+    """Report missing requirements of notifications, and promises that they cannot keep with this configuration."""
     found: list[CheckMessage] = []
     if not apps.is_installed("serversent"):
         found.append(

@@ -24,7 +24,7 @@ __all__ = ["bell_element", "toasts_element"]
 
 
 def bell_element(request: HttpRequest) -> SafeString:
-    """Return the bell of who sees the page, with the number of what is unread; nothing for who is not logged in."""
+    """Return the bell of the page's user, with the number of unread notifications; nothing for an anonymous user."""
     user = notified_user(request)
     if user is None:
         return SafeString("")
@@ -60,7 +60,7 @@ _URLS = {"stream": "stream", "list": "index"}
 
 
 def _files(request: HttpRequest) -> SafeString:
-    """Return what loads the elements. A browser loads each once, however often it is there."""
+    """Return the tags that load the elements. A browser loads each file once, however often its tag is there."""
     style = {"rel": "stylesheet", "href": static("serversent/notifications.css")}
     script = {"type": "module", "src": static(f"serversent/notifications{'' if settings.DEBUG else '.min'}.js")}
     if nonce := nonce_of(request):

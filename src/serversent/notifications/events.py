@@ -1,4 +1,4 @@
-"""The events of notifications: their channel, their types, and what is in them. See docs/howto-notifications.md."""
+"""The events of notifications: their channel, their types and their data. See docs/howto-notifications.md."""
 
 import hashlib
 import json

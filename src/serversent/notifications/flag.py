@@ -27,9 +27,9 @@ class _Descriptor:
 
 
 class Flag(models.GeneratedField):
-    """A boolean column for queries, generated from a moment that is there or not.
+    """A boolean column for queries, generated from a time that may be NULL.
 
-    What the database computes can be asked of it alone; this one can also be given to the constructor, and set.
+    Django's generated fields can only be read; this one can also be passed to the constructor, and set.
     """
 
     descriptor_class = _Descriptor

@@ -1,7 +1,4 @@
-"""What was written to a live connection is marked as sent: in batches, in a thread of its own, off the delivery path.
-
-Delivery hands over the bytes that it has written, and that is all. What is in them is found out here.
-"""
+"""Notifications that were written to a stream are marked as sent: in batches, in a thread of its own."""
 
 import atexit
 import contextlib
@@ -26,16 +23,17 @@ __all__ = ["Marker", "connect", "mark_sent", "marker", "wait_for_pending"]
 
 logger = logging.getLogger("serversent")
 
-# How long what was written may wait for more, in seconds: then one query marks all of it.
+# How long written notifications wait for more, so that one query marks all of them.
 INTERVAL_SECONDS = 0.25
 RETRY_SECONDS = 5.0
 IDLE_SECONDS = 5.0
 EXIT_SECONDS = 2.0
-# How long who connects waits for the marks of what was just written. Somebody's long transaction may hold them up.
+# How long a new stream waits for pending marks. A long transaction may hold them up.
 SETTLE_SECONDS = 0.5
 BATCH = 1000
 
-# What waits while the database is away. More is forgotten, and sent once more to who comes without a cursor.
+# The bytes that wait while the database is away. More are dropped: clients without a cursor get these notifications
+# again.
 MAX_BYTES = 16 * 1024 * 1024
 
 
@@ -44,7 +42,7 @@ class Marker:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._written: dict[bytes, None] = {}  # a set in order: what many tabs got is here once
+        self._written: dict[bytes, None] = {}  # an ordered set: the frames that many tabs got are here once
         self._size = 0
         self._added = self._marked = 0  # how many were ever added, and up to which all are marked
         self._has_work = threading.Event()
@@ -78,7 +76,7 @@ class Marker:
                 self._changed.wait_for(lambda: self._marked >= upto, seconds)
 
     def flush(self) -> None:
-        """Mark what is waiting, on this thread's connection. Raises ``DatabaseError``."""
+        """Mark all waiting notifications, on this thread's connection. Raises ``DatabaseError``."""
         with self._changed:
             written, upto = self._written, self._added
             self._written, self._size = {}, 0

@@ -24,12 +24,12 @@ from .flag import Flag
 
 __all__ = ["AbstractNotification", "Level", "Notification", "NotificationQuerySet", "check_level", "notification_model"]
 
-# What a page gets of a text. An event has to stay one that can be sent.
+# Events and the JSON list have so much of a text. An event must stay within MAX_EVENT_BYTES.
 MAX_TEXT_CHARACTERS = 10_000
 
 MAX_URL_CHARACTERS = 2000
 
-# Of what a link in a page may be. Everything else, "javascript:" above all, may run.
+# The schemes of a link. Others, "javascript:" above all, could run code.
 SAFE_SCHEMES = ("http", "https", "mailto", "tel")
 
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):")
@@ -56,7 +56,7 @@ def check_level(level: str | int) -> str:
 
 
 def validate_url(url: str) -> None:
-    """Raise ``ValidationError`` for what must not be a link."""
+    """Raise ``ValidationError`` for text that must not be a link."""
     scheme = _SCHEME.match(url)
     if scheme and scheme[1].lower() not in SAFE_SCHEMES:
         raise ValidationError(
@@ -68,7 +68,7 @@ def validate_url(url: str) -> None:
 
 
 class NotificationQuerySet(models.QuerySet[Any]):
-    """What changes here is told to the open pages of the users that it means, with the commit."""
+    """Its changes are sent to the open pages of their users, with the commit."""
 
     def unread(self) -> "NotificationQuerySet":
         return self.filter(read=False)
@@ -77,11 +77,11 @@ class NotificationQuerySet(models.QuerySet[Any]):
         return self.filter(sent=False)
 
     def mark_all_as_read(self) -> int:
-        """Mark what is unread, in batches in one transaction; return how many that were."""
+        """Mark unread notifications as read, in batches in one transaction. Return their number."""
         return changes.mark(self, is_read=True)
 
     def mark_all_as_unread(self) -> int:
-        """Mark what is read, likewise."""
+        """Mark read notifications as unread, in the same way."""
         return changes.mark(self, is_read=False)
 
     def delete(self) -> tuple[int, dict[str, int]]:
@@ -123,7 +123,8 @@ class AbstractNotification(models.Model):
         verbose_name = _("notification")
         verbose_name_plural = _("notifications")
         indexes = [
-            # A page of a user's, the newest first; and with the flags, what is unsent and how much is unread.
+            # For the list of a user, the newest first; with the flags, for unsent and unread
+            # notifications.
             models.Index(fields=["user", "id"]),
             models.Index(fields=["user", "sent", "id"]),
             models.Index(fields=["user", "read", "id"]),
@@ -165,7 +166,7 @@ class AbstractNotification(models.Model):
         return self.url
 
     def payload(self) -> dict[str, Any]:
-        """Return what a page gets to know of it, as the data of its event and as an item of the list.
+        """Return the data of its event, which is also its item in the JSON list. It must have the integer ``id``.
 
         Of a very long text only the beginning: see ``MAX_TEXT_CHARACTERS``.
         """

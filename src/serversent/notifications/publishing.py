@@ -13,18 +13,18 @@ __all__ = ["alias_of", "has_the_log", "published"]
 
 
 def alias_of(rows: models.QuerySet[Any]) -> str:
-    """Return the database where a queryset changes something: what ``using()`` names, or else its model's."""
+    """Return the database that a queryset changes: the one of ``using()``, or else its model's."""
     return getattr(rows, "_db", None) or router.db_for_write(rows.model)
 
 
 def has_the_log(alias: str) -> bool:
-    """Whether a database has the default broker's log, too. Raises what ``broker()`` raises."""
+    """Return whether a database has the default broker's log, too. Raises what ``broker()`` raises."""
     return broker().database == alias
 
 
 @contextlib.contextmanager
 def published(alias: str) -> Iterator[Callable[[list[Any]], None]]:
-    """Open a transaction, and yield what publishes in it: events as ``send_events`` takes them.
+    """Open a transaction, and yield a function that publishes in it, with the arguments of ``send_events``.
 
     Where the log is elsewhere they are sent after the block, or with the commit of the transaction around it.
     """

@@ -40,13 +40,13 @@ def send_notification(
 ) -> AbstractNotification | int:
     """Send a notification to a user, or to each of several; call it from anywhere.
 
-    ``user_or_users``: a user, a primary key of one, a queryset of users, or an iterable of users or keys. Who is in it
-    twice gets one. ``level``: debug, info, success, warning or error, or a level of ``django.contrib.messages``.
-    ``url``: where a click leads. ``data``: anything of yours that JSON can carry. ``fields``: of a model of your own.
+    ``user_or_users``: a user, a primary key of one, a queryset of users, or an iterable of users or keys. Duplicates
+    count once. ``level``: debug, info, success, warning or error, or a level of ``django.contrib.messages``. ``url``:
+    where a click leads. ``data``: any value that JSON can carry. ``fields``: of a model of your own.
 
-    The rows and their events are one transaction, also for many users: all get it, with the commit, or nobody does.
+    The rows and their events are one transaction, also for many users: all of them get it, with the commit, or none.
     Many are sent in batches of 900, with six queries each (twelve on SQLite). Returns the notification, or for several
-    users how many there are.
+    users their number.
 
     Raises ``ValueError`` for a wrong ``level`` or ``url``, ``TypeError`` for what is no user, and what ``send_event``
     raises.
@@ -79,7 +79,8 @@ async def asend_notification(
 
 
 def resend(notifications: models.QuerySet[Any]) -> int:
-    """Send notifications again, as if nobody had got them: to who is connected now, or when they come."""
+    """Send notifications again, as if they were new: at once to users with an open page, to others on their next
+    visit."""
     model, alias = notifications.model, alias_of(notifications)
     keys = list(notifications.using(alias).order_by("pk").values_list("pk", flat=True))
     with published(alias) as publish:
@@ -88,7 +89,7 @@ def resend(notifications: models.QuerySet[Any]) -> int:
             rows.update(sent_at=None)
             made = list(rows.order_by("pk"))
             publish(_events(made))
-            # They count once, whoever has had them.
+            # They count once, even if a page has shown them before.
             users = list(dict.fromkeys(each.user_id for each in made))
             unread = unread_counts(model, alias, users)
             publish([(channel_of(user), {"unread": unread.get(user, 0)}, STATE) for user in users])
@@ -124,7 +125,7 @@ def _events(notifications: Iterable[Any]) -> list[Any]:
 
 
 def _key(user: Any) -> Any:
-    """Return the primary key of one user; ``None`` for what is none, or not one."""
+    """Return the primary key of one user; ``None`` if the argument is not one user."""
     if isinstance(user, get_user_model()):
         return user.pk
     return _in_one_spelling(user) if isinstance(user, (int, UUID)) and not isinstance(user, bool) else None

@@ -1,7 +1,7 @@
-"""What a user gets who comes without a cursor: how much is unread, and what was not sent yet.
+"""The initial state of a stream of notifications: the number of unread ones, and the unsent ones.
 
-A notification and its event are committed together, so what one statement sees of the one it sees of the other. Events
-after the cursor follow by themselves: their notifications are left out here, and counted when they come.
+A notification and its event are committed together, so that one statement sees both or neither. Events after the cursor
+are delivered anyway: their notifications are left out here, and counted when they arrive.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -30,7 +30,8 @@ _COUNT, _UNSENT_READ, _UNSENT_UNREAD, _LOGGED = range(4)
 
 
 class _State(NamedTuple):
-    """``unread``: how many there are that do not follow. ``keys``: what is unsent, the oldest first."""
+    """``unread``: the number of unread notifications, without those that will arrive through the log. ``keys``: of the
+    unsent notifications, the oldest first."""
 
     unread: int
     keys: list[int]
@@ -81,7 +82,7 @@ def _read(user_key: Any, cursor: Cursor) -> _State:
             unsent[number] = kind == _UNSENT_UNREAD
     logged.discard(None)
     keys = sorted(unsent.keys() - logged)
-    # What is logged counts when it comes. If it was read meanwhile, a later event of the log says so, with the number.
+    # Notifications that will arrive through the log are counted by the page when they arrive.
     return _State(max(0, counts - sum(unsent[key] for key in keys) - len(logged)), keys)
 
 
@@ -98,7 +99,7 @@ def _logged(alias: str, channel: str, cursor: Cursor) -> Iterator[Any]:
     if not has_the_log(alias):
         return
     after = Event.objects.filter(id__gt=cursor.offset)
-    for events in (after, OutboxEvent.objects.all()):  # what is committed and has no place yet
+    for events in (after, OutboxEvent.objects.all()):  # the outbox: committed events without an offset
         ours = events.using(alias).filter(channel=channel, event=NOTIFICATION).order_by()
         yield ours.values_list(Value(_LOGGED), "pk", "data")
 

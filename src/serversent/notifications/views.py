@@ -1,4 +1,4 @@
-"""The stream of a user's notifications, their list, and what may be done with them. Nobody reaches another's."""
+"""The views of notifications: the stream, the list, and changes. Each view reaches those of its user alone."""
 
 import functools
 from collections.abc import Callable
@@ -38,7 +38,7 @@ View = Callable[..., HttpResponseBase]
 
 
 def _for_user(*methods: str) -> Callable[[View], View]:
-    """Let in who is logged in, by whatever means the project has, with these methods."""
+    """Admit authenticated users, by the project's own authentication, with these methods."""
 
     def decorate(view: View) -> View:
         @functools.wraps(view)
@@ -71,7 +71,7 @@ def _for_user(*methods: str) -> Callable[[View], View]:
 
 def _mine(request: HttpRequest) -> NotificationQuerySet:
     model = notification_model()
-    # A replica may not have it yet: a page asks for what it was just told of.
+    # Not from a replica, which may lag: a page asks for notifications that it has just seen an event of.
     rows = model._default_manager.using(router.db_for_write(model))
     found: NotificationQuerySet = rows.filter(user=request.user.pk)
     return found
@@ -108,9 +108,9 @@ stream._non_atomic_requests = EveryDatabase()  # type: ignore[attr-defined]
 @never_cache
 @_for_user("GET", "HEAD")
 def index(request: HttpRequest) -> HttpResponseBase:
-    """List them, the newest first: as JSON, or as a page for a browser.
+    """List notifications, the newest first: as JSON, or as a page for a browser.
 
-    ``?before=ID`` and ``?limit=N`` of at most 100: the page that begins below. ``?unread=1``: what is unread alone.
+    ``?before=ID`` and ``?limit=N`` of at most 100: the page that begins below. ``?unread=1``: only unread ones.
     """
     before, limit = _number(request, "before"), min(_number(request, "limit") or PAGE, MAX_PAGE)
     rows = _mine(request).order_by("-pk")
@@ -137,13 +137,13 @@ def index(request: HttpRequest) -> HttpResponseBase:
 @never_cache
 @_for_user("GET", "HEAD")
 def count(request: HttpRequest) -> HttpResponseBase:
-    """Return how many are unread."""
+    """Return the number of unread notifications."""
     return JsonResponse({"unread": _unread(request)})
 
 
 @_for_user("POST")
 def read(request: HttpRequest, pk: int) -> HttpResponseBase:
-    """Mark one as read."""
+    """Mark one notification as read."""
     get_object_or_404(_mine(request), pk=pk)
     _mine(request).filter(pk=pk).mark_all_as_read()
     return _done(request)
@@ -161,7 +161,7 @@ def read_all(request: HttpRequest) -> HttpResponseBase:
 
 @_for_user("POST")
 def delete(request: HttpRequest, pk: int) -> HttpResponseBase:
-    """Delete one."""
+    """Delete one notification."""
     get_object_or_404(_mine(request), pk=pk).delete()
     return _done(request)
 

@@ -1,4 +1,4 @@
-"""What does an ASGI server offer beyond ASGI?
+"""Which abilities does an ASGI server have beyond ASGI?
 
 Backpressure, direct writes, cutting a connection: each is found on the server's own objects, and left out where it is
 not there.
@@ -10,7 +10,7 @@ not there.
 - ``hypercorn``: its transport, and whether the worker stops
 - ``daphne``: backpressure, by Twisted's flow control
 - ``granian``: a ``send`` that needs no task
-- ``sockets``: what the kernel knows of a client's socket
+- ``sockets``: questions to the kernel about a client's socket
 """
 
 __all__: list[str] = []

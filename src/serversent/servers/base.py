@@ -32,7 +32,7 @@ class ServerAdapter:
 
     @property
     def fast_path(self) -> Any:
-        """Return what ``uvicorn.write_all()`` writes to, or ``None``. Ask after the headers were sent."""
+        """Return the argument for ``uvicorn.write_all()``, or ``None``. Ask after the headers were sent."""
         return None
 
     @property
@@ -52,7 +52,8 @@ class ServerAdapter:
         return 0
 
     def abort(self) -> None:
-        """Close the connection, and drop what the client has not read. A server that stops waits for it otherwise."""
+        """Close the connection, and drop the bytes that the client has not read. A server that stops waits for it
+        otherwise."""
 
     def close_unfinished(self, seconds: float) -> bool:
         """Close the connection without an end of the body, once all is written, for which it has so many seconds.

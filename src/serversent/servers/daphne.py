@@ -31,7 +31,7 @@ class DaphneAdapter(ServerAdapter):
 
     supports_eager_send = True
 
-    # Daphne waits for its requests, but not for what they have written, which is lost with the reactor's next turn.
+    # Daphne waits for its requests, but not for their last bytes, which are lost with the reactor's next turn.
     flush_seconds = 0.1
 
     def __init__(self, send: Send, request: Any) -> None:

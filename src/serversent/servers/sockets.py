@@ -1,4 +1,4 @@
-"""What the kernel knows of a client's socket."""
+"""Questions to the kernel about a client's socket."""
 
 import select
 import sys

@@ -59,8 +59,8 @@ class UvicornAdapter(TransportAdapter):
 def write_all(cycles: Iterable[Any], body: bytes) -> list[Any]:
     """Write a piece of the body of many responses to their transports. Return those that were not written to.
 
-    These would have to wait, or are over: ``send`` deals with them. This is what Uvicorn's ``send`` does, without a
-    coroutine, a message and a chunk for each response.
+    These would have to wait, or are over: ``send`` deals with them. Uvicorn's ``send`` does the same, with a coroutine,
+    a message and a chunk for each response.
     """
     chunk = b"%x\r\n%b\r\n" % (len(body), body)
     skipped = []

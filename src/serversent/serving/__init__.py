@@ -2,11 +2,11 @@
 
 A source makes the frames; a connection writes them, sends heartbeats, and ends the response.
 
-- ``source``: the interface between a connection and what makes its frames
+- ``source``: the interface of a stream's source
 - ``generator_stream``: the source that runs an async generator
 - ``sync_generator_stream``: the source that runs a sync generator in a thread
 - ``foreign_stream``: the sources of bytes that other code makes: a plain response, a middleware
-- ``grant``: what a view has granted to one request
+- ``grant``: the subscription of one request
 - ``channel_stream``: the source that serves channels: live, or replaying
 - ``start``: where a stream of channels starts
 - ``initial_state``: ``ready`` or ``reset``, and the project's initial state

@@ -58,7 +58,7 @@ _OVER = {Phase.COMPLETE, Phase.FAILED, Phase.ENDED}
 
 
 class _Output(NamedTuple):
-    """The connection of a stream: where frames go, what is called at the end, and the timer of an expiry."""
+    """The connection of a stream: where frames go, the callback at the end, and the timer of an expiry."""
 
     write: Write
     on_end: Callable[[Any], object]

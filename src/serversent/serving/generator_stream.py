@@ -206,7 +206,7 @@ class GeneratorStream(StreamSource):
             self._outcome = "failed"
             await self._deliver(self._failure_frames(error))
 
-    # What a subclass for another format overrides.
+    # A subclass for another format overrides these.
 
     def _encode(self, value: Any) -> bytes:
         return encode_yielded(self.name, value)

@@ -1,4 +1,4 @@
-"""A grant: what a view has granted to one request."""
+"""A grant: the subscription that a view has granted to one request."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ __all__ = ["Grant"]
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A subscription, and who has it from where.
+    """A subscription, with its view, its client and its place of start.
 
     ``name``: the view, for the log. ``using``: the broker. ``last_event_id``: the client's cursor, or "".
     ``begins_at``: the cursor at which a client without its own begins, or "". ``url_identity``: for whom the URL was

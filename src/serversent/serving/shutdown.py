@@ -1,8 +1,8 @@
-"""Draining: learn that the server stops, and end the open streams, which it would otherwise wait for.
+"""Draining: learn that the server stops, and end the open streams. The server would wait for them otherwise.
 
-Installed at the first stream of a loop, because not every server tells an application of its start. Where the loop
-runs in the main thread, the signal handlers are chained: ours asks the loop to drain, then calls the server's own.
-Where it does not (``runserver`` with its autoreloader), the exit of the interpreter drains. What stops without a signal
+Installed at the first stream of a loop, because not every server tells an application of its start. Where the loop runs
+in the main thread, the signal handlers are chained: ours asks the loop to drain, then calls the server's own. Where it
+does not (``runserver`` with its autoreloader), the exit of the interpreter drains. A server that stops without a signal
 is asked now and then.
 """
 
@@ -129,7 +129,7 @@ def _drain() -> None:
 
 
 def _drain_and_wait() -> None:
-    """At exit: what drains are other threads' loops."""
+    """Drain the event loops of other threads, at exit."""
     _ask_all()
     deadline = time.monotonic() + setting("DRAIN_SECONDS")
     running = [loop for loop in _loops if loop.is_running()]

@@ -1,4 +1,4 @@
-"""The source of a stream: what makes its frames, as a connection sees it."""
+"""The source of a stream makes its frames. This is the interface that a connection sees."""
 
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterator
@@ -24,7 +24,7 @@ HEARTBEAT_FRAME = comment_frame("hb")
 
 
 def opening_frame(kind: str, url_expires_at: float | None = None) -> bytes:
-    """Return what a stream begins with: a comment, so that proxies pass the headers on, and the reconnection time.
+    """Return the beginning of a stream: a comment, so that proxies pass the headers on, and the reconnection time.
 
     The comment tells the browser client the interval of heartbeats, whether the stream has cursors, and for how long
     its signed URL is valid, if it has one. ``url_expires_at``: a Unix time.
@@ -74,18 +74,18 @@ class StreamSource:
         """
 
     def opening(self) -> bytes:
-        """Return what is sent before the first frame."""
+        """Return the bytes before the first frame."""
         raise NotImplementedError
 
     def attach(self, write: Write, on_end: Callable[[Any], object], fast_path: Any = None) -> None:
         """Send frames through ``write`` from now on, and call ``on_end`` when there will be no more.
 
-        ``fast_path``: what ``servers.uvicorn.write_all()`` writes to, for frames that many streams get.
+        ``fast_path``: the argument for ``servers.uvicorn.write_all()``, for frames that many streams get.
         """
         raise NotImplementedError
 
     def heartbeat(self) -> bytes:
-        """Return what is sent after a silence."""
+        """Return the frame that is sent after a silence."""
         return HEARTBEAT_FRAME
 
     def close_with(self, *closers: Callable[[], Any]) -> None:

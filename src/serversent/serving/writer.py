@@ -93,7 +93,7 @@ class Writer:
     async def end(self, frame: bytes, seconds: float, *, cut: bool) -> None:
         """Write a last frame, and end the body; or close the connection without an end, if the server can do that.
 
-        ``seconds``: how long the client may take to read what was written. Raises what the server raises.
+        ``seconds``: how long the client may take to read the bytes that were written. Raises the server's errors.
         """
         if cut and frame:
             await self._server.send({"type": "http.response.body", "body": frame, "more_body": True})

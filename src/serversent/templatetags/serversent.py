@@ -29,7 +29,7 @@ def sse_script(context: Context, *, public: bool = False) -> SafeString:
 
 @register.simple_tag(takes_context=True)
 def sse_url(context: Context, *channels: str, **options: Any) -> str:
-    """Return the URL of a stream of these channels, for who sees this page alone: ``{% sse_url "news" %}``.
+    """Return the URL of a stream of these channels, for the user of this page alone: ``{% sse_url "news" %}``.
 
     The options are those of ``serversent.sse_url()``: ``expires``, ``cursor``, ``start``, ``public``, ``using``.
     """

@@ -1,4 +1,5 @@
-"""For the tests of your project: open a stream and take its events, and see what was sent. No wait is without end.
+"""For the tests of your project: open a stream and take its events, and see the events that were sent. Each wait has a
+timeout.
 
 - ``streams``: ``open_stream`` and ``captured_events``
 - ``broker_contract``: the tests that every broker has to pass

@@ -1,4 +1,4 @@
-"""For the tests of your project: open a stream and take its events, and see what was sent. No wait is without end."""
+"""Streams in tests: open one and take its events, and see the events that were sent. Each wait has a timeout."""
 
 import asyncio
 import concurrent.futures
@@ -48,8 +48,8 @@ class _Handler(ASGIHandler):
 class Stream:
     """One open response, made by ``open_stream``. Use it as ``async with`` in async tests, as ``with`` in others.
 
-    ``status`` and ``headers`` are the response's; ``body`` is what came so far. Each wait has a ``timeout`` in seconds
-    and raises ``TimeoutError`` with what there is to say. In async tests ``next`` and ``take`` are awaited.
+    ``status`` and ``headers`` are the response's; ``body`` has the bytes so far. Each wait has a ``timeout`` in seconds
+    and raises ``TimeoutError`` with an explanation. In async tests ``next`` and ``take`` are awaited.
     """
 
     def __init__(self, application: Any, url: str, headers: Sequence[tuple[str, str]]) -> None:
@@ -211,7 +211,7 @@ class Stream:
             self._thread.stop()
             self._restore()
 
-    # What was sent in a TestCase is never committed, so there the memory broker stands in.
+    # A TestCase never commits, so the memory broker replaces the database's there.
 
     def _prepare(self) -> None:
         self._kept_open = _keep_open()
@@ -235,7 +235,7 @@ class Stream:
         self._settings = override_settings(SERVERSENT=configured)
         self._settings.enable()
         for alias, cursor in stood_in_for:
-            if cursor is not None:  # so that what a page was rendered with, a cursor or a signed URL, is of this log
+            if cursor is not None:  # so that a cursor or a signed URL of a rendered page is one of this log
                 memory.begin_at(alias, cursor)
 
     def _restore(self) -> None:
@@ -268,9 +268,14 @@ def open_stream(client_or_app: Any, url: str, *, headers: dict[str, str] | None 
 
 @contextmanager
 def captured_events(using: str = "default") -> Iterator[list[OutgoingEvent]]:
-    """Collect what is sent in the block, instead of sending it: a list of ``(channel, event, data)``.
+    """Collect the events that are sent in the block, instead of sending them: a list of ``(channel, event, data)``::
 
-    It needs no commit, and works in a ``TestCase``. What is rolled back within the block is not in the list.
+        with captured_events() as events:
+            order.pay()
+        assert events == [("order-1", "paid", "{}")]
+
+
+    It needs no commit, and works in a ``TestCase``. Events that are rolled back within the block are not in the list.
     """
     events: list[OutgoingEvent] = []
     pending: list[_Pending] = []
@@ -287,7 +292,7 @@ def captured_events(using: str = "default") -> Iterator[list[OutgoingEvent]]:
 
     with override_broker(using, append):
         yield events
-        # The transactions of the block are over. What is among the callbacks still would run at the test's commit.
+        # The transactions of the block are over. Callbacks that are left would run at the commit of the test.
         kept = {id(entry[1]) for each in connections.all(initialized_only=True) for entry in each.run_on_commit}
         for one in pending:
             if id(one) in kept:

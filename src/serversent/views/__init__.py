@@ -1,13 +1,13 @@
-"""What answer does a request get: a stream, a refusal or an ordinary response?
+"""Which answer does a request get: a stream, a refusal or an ordinary response?
 
-The decorators run the project's view and make a response of what it returns; the hand-off keeps the stream until
-Django has finished the request.
+The decorators run the project's view and make a response of its result; the hand-off keeps the stream until Django
+has finished the request.
 
 - ``decorators``: ``@event_stream`` and ``@channel_stream``
 - ``mistakes``: errors that name the line to write instead
-- ``channel_response``: the response to what a channel view returned
-- ``request``: what a stream needs to know of its request
-- ``wsgi``: what is allowed on a WSGI server
+- ``channel_response``: the response to the result of a channel view
+- ``request``: questions about the request of a stream
+- ``wsgi``: streams on a WSGI server
 - ``refusals``: the answers instead of a stream
 - ``response``: ``EventStreamResponse``, and how plain Django and WSGI serve it
 - ``extraction``: takes the stream out of a response that Django would send

@@ -1,4 +1,4 @@
-"""The response to what a channel view has returned."""
+"""The response to the value that a channel view has returned."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -36,7 +36,7 @@ def channel_response(
     url_identity: Identity | None = None,
     begins_at: str = "",
 ) -> HttpResponseBase:
-    """Return the stream of what a channel view has returned, or the response that it has returned.
+    """Return the stream of the channels that a view has returned, or the response that it has returned.
 
     ``begins_at``: the cursor at which a client without its own begins. ``url_identity``: for whom the URL was signed.
     """

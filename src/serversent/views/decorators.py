@@ -41,7 +41,7 @@ P = ParamSpec("P")
 
 
 class GeneratorDecorator(Protocol):
-    """What ``@event_stream(...)`` returns: it keeps the parameters of the view."""
+    """The result of ``@event_stream(...)``. It keeps the parameters of the view."""
 
     @overload
     def __call__(
@@ -52,7 +52,7 @@ class GeneratorDecorator(Protocol):
 
 
 class ChannelDecorator(Protocol):
-    """What ``@channel_stream(...)`` returns: it keeps the parameters of the view."""
+    """The result of ``@channel_stream(...)``. It keeps the parameters of the view."""
 
     @overload
     def __call__(
@@ -136,7 +136,7 @@ class _GeneratorView:
         if is_wsgi(request):
             check_wsgi(request, self)
         try:
-            check_limits(request)  # before the generator runs: what it does may cost something
+            check_limits(request)  # before the generator runs: its first step may be expensive
             response = EventStreamResponse(
                 self.view(*args, **kwargs),
                 name=self.name,

@@ -74,7 +74,7 @@ class KeptBody:
             self.close()
 
     def take_closer(self) -> tuple[Callable[[], None], ...]:
-        """Return what closes the body, if there is one, to be called when the stream is closed."""
+        """Return the function that closes the body, if there is one. It is to be called when the stream is closed."""
         close, self._close = self._close, None
         return () if close is None else (close,)
 

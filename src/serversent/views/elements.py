@@ -70,7 +70,7 @@ addEventListener("load", () => customElements.get("event-stream") || console.war
 
 
 def nonce_of(request: HttpRequest) -> str:
-    """Return what django-csp or else Django 6 made for this page, if it has one. Asking puts it into the header."""
+    """Return the nonce that django-csp or Django 6 has made for this page, if any. Asking puts it into the header."""
     nonce = getattr(request, "csp_nonce", None)
     if nonce is None:
         nonce = getattr(request, "_csp_nonce", None)
@@ -90,12 +90,12 @@ def event_stream_element(
     label: str = "",
     **attributes: Any,
 ) -> str:
-    """Return an ``<event-stream>`` of these channels, or of the view at ``url``, that begins where the page does.
+    """Return an ``<event-stream>`` of these channels, or of the view at ``url``, that begins at the page's cursor.
 
     It brings the script of the client, if the page has not loaded that yet.
 
-    ``controls``: with buttons to start and stop it, and its state. ``label``: what the output is called to who cannot
-    see it. ``attributes``: the element's own.
+    ``controls``: with buttons to start and stop it, and its state. ``label``: the name of the output for screen
+    readers. ``attributes``: the element's own.
     """
     if bool(channels) == bool(url):
         raise ImproperlyConfigured("{% event_stream %} needs the names of channels, or url=..., and not both.")

@@ -41,7 +41,7 @@ def body_end(request: HttpRequest, source: StreamSource) -> Ends:
     """Return when the body of a stream ends properly.
 
     To some clients a proper end means that the stream is complete: Datastar does not come back, and clients without
-    control events take what they have for the whole.
+    control events take a part for the whole.
     """
     is_datastar = request.headers.get("Datastar-Request") is not None
     return "if complete" if is_datastar or not source.control_events else source.usual_end
@@ -56,7 +56,8 @@ def _extract_own(request: HttpRequest, response: EventStreamResponse, handoff: H
 
 
 def _extract_wrapped(request: HttpRequest, response: Any, own: EventStreamResponse) -> StreamSource | None:
-    """Extract a stream with what a middleware has put around it, which yields all that the client gets.
+    """Extract a stream with the wrapper that a middleware has put around it. The wrapper yields all bytes for the
+    client.
 
     The middleware has set the content of the response, or has made another response around the content.
     """
@@ -135,9 +136,9 @@ def _iterator_of(response: Any) -> tuple[Any, bool]:
 
 
 def _close_later(response: Any) -> tuple[Callable[[], Any], ...]:
-    """Return what closes a response whose class has a ``close()`` of its own. It belongs to the end of the stream.
+    """Return the closer of a response whose class has a ``close()`` of its own. It belongs to the end of the stream.
 
-    Django calls ``close()`` when the request is over: it runs what the response was given to close, and sends
+    Django calls ``close()`` when the request is over: it runs the closers of the response, and sends
     ``request_finished``. At the end of the stream the class's own part of ``close()`` follows, without the signal.
     """
     kind = type(response)

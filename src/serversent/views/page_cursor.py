@@ -1,6 +1,6 @@
-"""Where the log stood when a request began: the stream of a page begins there, because its queries are from after that.
+"""The cursor at which a request began. The stream of a page begins there, because the queries of the page come later.
 
-The head as it is when a template is rendered would be too late: what was sent since the queries would be missed.
+The head at the time when a template is rendered would be too late: events since the queries would be missed.
 """
 
 import time

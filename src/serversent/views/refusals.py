@@ -32,7 +32,7 @@ RETRY_AFTER_SECONDS = 5
 
 
 def set_stream_headers(response: HttpResponseBase) -> None:
-    """Set what keeps proxies and middleware from buffering or changing a stream, unless the view has set it."""
+    """Set the headers that keep proxies and middleware from buffering or changing a stream, unless the view has."""
     response.headers.setdefault("Cache-Control", "no-cache, no-transform")
     response.headers.setdefault("X-Accel-Buffering", "no")
     response.headers.setdefault("Incremental", "?1")  # the same for all proxies, by the standard to come
@@ -53,7 +53,7 @@ class KeepsSession:
 
 
 def keep_session_cookie(response: HttpResponseBase) -> None:
-    """Do the same to a response of somebody else's, to a client of streams: a redirect to the login, a 401."""
+    """Keep the cookie in another response to a client of streams: a redirect to the login, a 401."""
     cookie = response.cookies.get(settings.SESSION_COOKIE_NAME)
     if cookie is not None and not cookie.value:
         del response.cookies[settings.SESSION_COOKIE_NAME]
@@ -64,7 +64,7 @@ class _Answer(KeepsSession, HttpResponse):
 
 
 def head_response() -> HttpResponse:
-    """The answer to HEAD: what a stream would begin with."""
+    """Return the answer to HEAD: the headers of a stream."""
     response = HttpResponse(content_type=CONTENT_TYPE)
     set_stream_headers(response)
     del response.headers["Content-Encoding"]
@@ -72,14 +72,14 @@ def head_response() -> HttpResponse:
 
 
 def unavailable(error: BrokerUnavailable) -> HttpResponse:
-    """The answer to a stream whose broker cannot be used now."""
+    """Return the answer to a stream whose broker cannot be used now."""
     logger.error("A stream was refused: %s", error)
     why = f" {error} (shown because DEBUG is on)" if settings.DEBUG else ""
     return refusal(StreamRefused(503, f"Events are not available now.{why}"))
 
 
 def too_many_streams(error: TooManySyncStreams) -> HttpResponse:
-    """The answer to a stream for which there is no thread."""
+    """Return the answer to a stream for which there is no thread."""
     logger.warning("A stream was refused: %s", error)
     return refusal(StreamRefused(503, "Too many open streams."))
 
@@ -99,8 +99,8 @@ def refusal(error: StreamRefused) -> HttpResponse:
 
 
 def no_content() -> HttpResponse:
-    """The answer that ends a conforming client for good."""
-    # A cache that kept it would give it to those who have not heard the end.
+    """Return 204, after which a conforming client does not come back."""
+    # A cache must not give it to clients that have not reached the end.
     return _Answer(status=204, headers={"Cache-Control": "no-store"})
 
 
@@ -117,7 +117,8 @@ _BODY_HEADERS = {
 
 
 def instead_of(response: Any, other: HttpResponse) -> HttpResponse:
-    """Answer with ``other``, and with what middleware has given the response: cookies, CORS and security headers."""
+    """Return ``other``, with the cookies and headers that middleware has set on the response: CORS, security
+    headers."""
     is_head = other.status_code == response.status_code
     for name, value in response.items():
         if is_head or name.lower() not in _BODY_HEADERS:

@@ -27,7 +27,7 @@ class _Renewed(KeepsSession, JsonResponse):
     pass
 
 
-# It changes nothing, and other origins cannot read what it answers; they are refused all the same.
+# It changes nothing, and other origins cannot read its answer; they are refused nevertheless.
 @csrf_exempt
 async def renew(request: HttpRequest) -> HttpResponseBase:
     """Answer the token of a signed URL with a URL that is valid as long again: ``{"url": ...}``.

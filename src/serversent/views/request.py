@@ -1,4 +1,4 @@
-"""What a stream asks of its request."""
+"""Questions about the request of a stream."""
 
 from collections.abc import Callable
 
@@ -16,15 +16,15 @@ def is_wsgi(request: HttpRequest) -> bool:
 
 
 def last_event_id(request: HttpRequest) -> str:
-    """Return the id that the client saw last, from the header or, where it cannot set one, the query string."""
+    """Return the id of the client's last event, from the header or, if it cannot set headers, the query string."""
     return request.META.get("HTTP_LAST_EVENT_ID") or request.GET.get("lastEventId") or ""
 
 
 def connection_setup(request: HttpRequest) -> Callable[[], object] | None:
-    """Return what prepares the database connections of a stream, which are not the request's own.
+    """Return the function that prepares the database connections of a stream, which are not the request's own.
 
-    A stream runs on threads of its own. What a middleware has put on the request's connection, a tenant or a role, is
-    not on theirs, unless ``SERVERSENT["PREPARE_CONNECTIONS"]`` puts it there.
+    A stream runs on threads of its own. If a middleware has set a tenant or a role on the request's connection,
+    ``SERVERSENT["PREPARE_CONNECTIONS"]`` has to set it on theirs.
     """
     path = setting("PREPARE_CONNECTIONS")
     if path is None:

@@ -37,7 +37,7 @@ POLL_SECONDS = 0.02
 
 
 class EventStreamResponse(KeepsSession, StreamingHttpResponse):
-    """A response of type ``text/event-stream`` that sends what ``source`` yields, each value as one event.
+    """A response of type ``text/event-stream`` that sends the values of ``source``, each as one event.
 
     ``source``: an async or sync generator or iterator of values: a ``str`` is sent as it is, a ``ServerSentEvent`` too,
     anything else as JSON. Or a ``Subscription``, of the broker ``using``. Most views want ``@event_stream`` or
@@ -138,7 +138,7 @@ class EventStreamResponse(KeepsSession, StreamingHttpResponse):
         return self.source.frames_in_thread() or _in_own_loop(self._frames())
 
     async def _frames(self) -> AsyncGenerator[bytes]:
-        """Yield what the source writes, and heartbeats in between."""
+        """Yield the frames of the source, and heartbeats in between."""
         source = self.source
         self._log_serving()
         slot: asyncio.Queue[bytes] = asyncio.Queue(maxsize=1)

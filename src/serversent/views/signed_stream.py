@@ -39,5 +39,5 @@ def signed_stream(request: HttpRequest) -> HttpResponseBase:
         return refusal(StreamRefused(403, "This address is not valid any more."))
 
 
-# Under LoginRequiredMiddleware too: what is signed for an anonymous session is for an anonymous session.
+# Not for LoginRequiredMiddleware: a URL may be signed for an anonymous session.
 signed_stream.login_required = False  # type: ignore[attr-defined]

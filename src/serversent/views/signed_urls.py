@@ -1,4 +1,4 @@
-"""Signed URLs: a list of channels for one user or session, so that who may see a page may open its stream."""
+"""Signed URLs: a list of channels for one user or session, so that everybody who may see a page may open its stream."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ MAX_TOKEN_CHARACTERS = 7000
 
 
 class Signed(NamedTuple):
-    """What a signed URL grants, to whom it does, and where its stream begins."""
+    """The grant of a signed URL: the channels, the listener, and where the stream begins."""
 
     channels: Sequence[str]
     using: str
@@ -54,11 +54,11 @@ def sse_url(
     """Return a URL whose stream has these channels, for the request's user and session alone.
 
     ``expires``: for how many seconds it is valid, 30 days at most; a stream that is open then ends, and the browser
-    client renews its URL. ``cursor``: where its stream begins, as ``serversent.cursor()`` returned it; without it,
-    where the log stood when the request began. ``start``: ``"latest"`` to begin with the newest event of each channel,
-    ``"oldest"`` to begin with all that is kept of them.
-    ``public``: for everybody, so that the page may be cached: neither the user nor the session is looked at.
-    ``using``: the broker. What is revoked after the cursor was taken, or else after the URL was signed, refuses it.
+    client renews its URL. ``cursor``: where its stream begins, as ``serversent.cursor()`` returned it; without it, the
+    log's head when the request began. ``start``: ``"latest"`` to begin with the newest event of each channel,
+    ``"oldest"`` to begin with all kept events. ``public``: for everybody, so that the page may be cached: neither the
+    user nor the session is looked at. ``using``: the broker. A revocation after the cursor was taken, or else after the
+    URL was signed, rejects it.
 
     What follows ``#`` is not sent: by it the browser client knows that two pages have the same list of channels.
 
@@ -96,8 +96,8 @@ def sse_url(
 def renewed_url(request: HttpRequest, token: str) -> tuple[str, Signed]:
     """Return a URL of the same grant that is valid as long again, for the listener it was signed for; and the grant.
 
-    Whether it was revoked since is for the caller to ask. Raises ``StreamRefused`` for what is no URL of ours, for
-    another listener, and for what was signed 30 days ago: the log keeps no older revocations.
+    The caller has to ask whether it was revoked. Raises ``StreamRefused`` for an invalid token, for another listener,
+    and for a URL that was signed 30 days ago: the log keeps no older revocations.
     """
     found = _loaded(token)
     last = found.get("signed", 0) + REVOKED_SECONDS
@@ -161,7 +161,7 @@ def _listener(request: HttpRequest) -> tuple[str, list[str]]:
     if session is None and not user:
         raise InvalidSubscription("request", "has neither a user nor a session that a URL could be signed for")
     if user and session is not None and session.get(SESSION_KEY) != user:
-        session = None  # who is not logged in by the session, but by a key in a header, may have none the next time
+        session = None  # a user authenticated by a header may come back without a session
     if session is None:
         return user, []
     new_session_id(session)
@@ -186,7 +186,7 @@ def _is_for(request: HttpRequest, user: str, sessions: Sequence[str]) -> bool:
 
 
 def _log_at(request: HttpRequest) -> Cursor:
-    """Return where the log stands, asked for once in a request. What is revoked after that is after it."""
+    """Return the log's head, asked for once in a request. A later revocation is after it."""
     found: Cursor | None = request.__dict__.get("_serversent_log_at")
     if found is None:
         found = broker("default").cursor()

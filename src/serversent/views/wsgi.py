@@ -1,4 +1,4 @@
-"""What a stream may do on a WSGI server, where each open stream takes a thread of the server."""
+"""Streams on a WSGI server, where each open stream takes a thread of the server."""
 
 import functools
 import logging
@@ -21,7 +21,7 @@ class _View(Protocol):
 
 
 def check_wsgi(request: HttpRequest, view: _View) -> None:
-    """Refuse what cannot work; say once what works, but not well."""
+    """Refuse a stream that cannot work; log once if it works, but not well."""
     if not is_runserver(request) and view.is_async:
         raise AsyncStreamUnderWSGI(view.name, in_test=_is_test_client(request))
 

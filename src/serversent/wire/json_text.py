@@ -14,9 +14,9 @@ __all__ = ["to_text"]
 def to_text(value: Any) -> str:
     """Return ``value`` as the text of an event's data.
 
-    A ``str`` is returned as it is, a lazy one as what it stands for, an enum's member that is a ``str`` as its value.
-    Bytes are refused, because their encoding is a guess. Anything else becomes JSON by Django's encoder (dates,
-    decimals, UUIDs); NaN and infinities are refused, because a browser's ``JSON.parse`` refuses them.
+    A ``str`` is returned as it is, a lazy string as its text, an enum's member that is a ``str`` as its value. Bytes
+    are refused, because their encoding is a guess. Anything else becomes JSON by Django's encoder (dates, decimals,
+    UUIDs); NaN and infinities are refused, because a browser's ``JSON.parse`` refuses them.
 
     Raises ``InvalidEvent`` that names the type.
     """

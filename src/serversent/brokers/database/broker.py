@@ -106,7 +106,8 @@ class DatabaseBroker(Broker):
         if other is None:
             self._append_with(connection, events)
         else:
-            # The broker's database has no transaction to be part of, so the event waits for the one there is.
+            # The broker's database is in no transaction, so the event waits for the one of the other
+            # database.
             after_commit(lambda: self._append_with(connections[self.database], events), using=other, broker=self.alias)
 
     def _append_with(self, connection: BaseDatabaseWrapper, events: Sequence[OutgoingEvent]) -> None:
@@ -119,8 +120,8 @@ class DatabaseBroker(Broker):
                 return
             _insert(connection, events)
         if not (connection.in_atomic_block or connection.get_autocommit()):
-            return  # a transaction by hand, whose commit Django tells nobody of: a hub finds the events
-        # Once for each transaction. A flag of our own would be wrong after the rollback of a savepoint.
+            return  # a transaction that was begun by hand: Django does not report its commit; a hub finds the events
+        # Once for each transaction. A flag would be wrong after the rollback of a savepoint.
         if not any(entry[1] == self._assign_committed for entry in connection.run_on_commit):
             transaction.on_commit(self._assign_committed, using=self.database, robust=True)
 
@@ -153,7 +154,7 @@ class DatabaseBroker(Broker):
 
     @contextmanager
     def _stored(self, errors: type[DatabaseError] = DatabaseError) -> Iterator[None]:
-        """What was sent is committed by now: nothing that fails after that is an error of its sender."""
+        """Log errors after the commit: the events are stored, and their sender must not take them for lost."""
         try:
             yield
         except errors as error:
@@ -339,7 +340,7 @@ class DatabaseBroker(Broker):
 
 
 def _is_migrating() -> bool:
-    """Whether this is ``manage.py migrate``, which is about to make what is missing."""
+    """Return whether this is ``manage.py migrate``, which is about to create the tables."""
     return "migrate" in sys.argv[1:2]
 
 
@@ -374,14 +375,14 @@ def _batches(rows: Sequence[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]
     yield batch
 
 
-# What runs in the threads of sessions.
+# The functions below run in the threads of sessions.
 
 # MariaDB's errors of a user who may not write, and of a server that takes no writes.
 _READ_ONLY = [(1142,), (1290,)]
 
 
 def _next(connection: BaseDatabaseWrapper, wakeup: Wakeup, after: Cursor) -> Batch:
-    """Return what is new, or wait a while for it. A commit during the read ends the wait."""
+    """Return the next events, or wait a while for them. A commit during the read ends the wait."""
     wakeup.prepare(connection)
     piece = log.read_all(connection, after)
     if piece.cursor == after:

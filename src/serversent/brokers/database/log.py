@@ -151,7 +151,7 @@ def read_recent(connection: BaseDatabaseWrapper, end: int, size: int) -> Batch:
     """
     rows = sql(connection, statement)
     events = rows_to_events(rows)
-    # Whether older ones exist is not asked: what is before the first of these may be in the log.
+    # Events before the first of these may exist: that is not asked.
     pruned = max((row[0] for row in rows if row[3] is None), default=0)
     after = max(pruned, events[0].offset - 1 if events else end)
     return Batch([event for event in events if event.offset > after], after, end)

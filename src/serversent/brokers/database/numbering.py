@@ -19,12 +19,14 @@ ASSIGN_SECONDS = 10.0
 
 
 def assign_offsets(connection: BaseDatabaseWrapper) -> None:
-    """Move what is committed in the outbox into the log. Call it outside any transaction. Raises ``DatabaseError``."""
+    """Move the committed events of the outbox into the log. Call it outside any transaction. Raises
+    ``DatabaseError``."""
     dialect_of(connection).assign_offsets(connection)
 
 
 def assign_all_offsets(connection: BaseDatabaseWrapper) -> None:
-    """Return when everything that is committed now has its offset, whoever assigns it. Raises ``DatabaseError``."""
+    """Return when every event that is committed now has its offset, by this process or another. Raises
+    ``DatabaseError``."""
     deadline = time.monotonic() + ASSIGN_SECONDS
     newest = sql(connection, "SELECT MAX(id) FROM serversent_outbox")[0][0]
     while newest is not None:

@@ -1,6 +1,6 @@
 """A page of a log: the first events of some channels after an offset, found by an index range for each channel.
 
-The offsets are found first, and what is to be read of them chosen here; then the events are read.
+The offsets are found first, then the events to read are chosen, then they are read.
 """
 
 from collections import Counter
@@ -23,7 +23,7 @@ EVENTS_PER_CHANNEL = 5
 
 
 def read_channels(connection: BaseDatabaseWrapper, channels: Collection[str], after: int | None, end: int) -> Batch:
-    """Return a first piece of what the channels have after ``after``. Raises ``CursorExpired``."""
+    """Return the first events of the channels after an offset. Raises ``CursorExpired``."""
     while True:
         page, reached = _page(*_find(connection, list(set(channels)), after, end))
         events = _fetch(connection, [candidate.offset for candidate in page])
@@ -33,7 +33,7 @@ def read_channels(connection: BaseDatabaseWrapper, channels: Collection[str], af
 
 
 def read_latest(connection: BaseDatabaseWrapper, channels: Collection[str], end: int) -> Batch:
-    """Return the newest event of each channel up to an offset. Ends of channels are none."""
+    """Return the newest event of each channel up to an offset. Ends of channels do not count."""
     while True:
         found = [offset for names in chunks(channels) for offset in _newest(connection, names, end)]
         events = _fetch(connection, found)
@@ -66,7 +66,7 @@ def _find(
     limit = max(EVENTS_PER_CHANNEL, PAGE_EVENTS // len(channels))
     found = _candidates(connection, channels, after, end, limit)
     cut = _cut(found, limit)
-    if 0 < len(cut) <= len(channels) // 4:  # some of them are busy, and may give what the others have not got
+    if 0 < len(cut) <= len(channels) // 4:  # a few busy channels may fill the page
         limit = PAGE_EVENTS // len(cut)
         found = [candidate for candidate in found if candidate.channel not in cut]
         found += _candidates(connection, list(cut), after, end, limit)

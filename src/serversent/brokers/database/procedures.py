@@ -1,4 +1,4 @@
-"""What the log needs in a database beside its tables: procedures, triggers, columns and an index.
+"""The parts of the log beside its tables: procedures, triggers, columns and an index.
 
 A migration installs them, and ``post_migrate`` does where a test database was made without migrations.
 """
@@ -12,7 +12,7 @@ __all__ = ["install", "install_missing", "uninstall"]
 
 
 def install(connection: BaseDatabaseWrapper) -> None:
-    """Create or replace what the log needs beside its tables. Raises ``DatabaseError``."""
+    """Create or replace the parts of the log beside its tables. Raises ``DatabaseError``."""
     dialect = dialect_of(connection)
     if dialect.is_supported(connection):
         dialect.install(connection)

@@ -31,15 +31,15 @@ def prune(
     max_batches: int | None = None,
     max_seconds: float | None = None,
 ) -> int:
-    """Remove what is older than so many seconds, and all but the newest ``keep`` events of each channel.
+    """Remove events that are older than so many seconds, and all but the newest ``keep`` events of each channel.
 
-    ``connection`` is one of our own: each batch is a transaction. ``max_batches`` bounds the work for each channel, and
-    for what is old; after ``max_seconds`` no further batch is begun.
+    ``connection``: not the project's, because each batch is a transaction. ``max_batches`` bounds the work for each
+    channel, and for old events; after ``max_seconds`` no further batch is begun.
     """
     limits = _Limits(max_batches, None if max_seconds is None else time.monotonic() + max_seconds)
     state(connection)  # makes the log's row, which a flush takes away: it keeps how far offsets have come
     removed = _in_batches(connection, *_oldest(connection, older_than), limits)
-    # A revocation has to be there as long as anything that it may refuse.
+    # A revocation is kept for as long as a URL that it may reject is valid.
     revoked = [REVOKED, REVOKED_SECONDS]
     dialect = dialect_of(connection)
     oldest_revoked = _OLDEST_OF.format(index=dialect.index_hint, before=dialect.ago)

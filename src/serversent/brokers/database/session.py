@@ -98,7 +98,7 @@ def _run(connection: BaseDatabaseWrapper, given_up: threading.Event, call: Calla
         _close(connection)
         if given_up.is_set() or not was_open:
             raise
-    # A connection that was kept may have died long ago. What runs here may run twice: it reads, numbers or prunes.
+    # A kept connection may have died long ago. The call is repeated: it reads, assigns offsets or prunes.
     try:
         return call()
     except DatabaseError:
@@ -130,6 +130,6 @@ def _sever(connection: BaseDatabaseWrapper) -> None:
 
 
 def _retrieve(called: "asyncio.Future[Any]") -> None:
-    """Whoever waited may have left; an error that nobody asked for would be logged as a mistake of ours."""
+    """Keep asyncio from logging an exception that nobody awaited: the caller may have given up."""
     if not called.cancelled():
         called.exception()

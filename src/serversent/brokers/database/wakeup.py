@@ -59,7 +59,7 @@ class Wakeup:
             _wakeups.add(self)
 
     def prepare(self, connection: BaseDatabaseWrapper) -> None:
-        """Begin to wait: what is committed after this call ends the next ``wait()``."""
+        """Begin to wait: a commit after this call ends the next ``wait()``."""
         self.event.clear()
 
     def wait(self, connection: BaseDatabaseWrapper) -> bool:

@@ -1,9 +1,9 @@
-"""What differs between databases?
+"""How do databases differ?
 
-A dialect has the SQL and the behaviour of one database: everything that depends on ``connection.vendor`` is here.
+A dialect has the SQL and the behaviour of one database. No other module asks for ``connection.vendor``.
 
 - ``detect``: which dialect a connection speaks
-- ``base``: what the others have in common, and what a dialect may override
+- ``base``: the common part of all dialects
 - ``postgresql``: procedures, a trigger, ``LISTEN``
 - ``mariadb``: compound statements
 - ``sqlite``: one writer at a time

@@ -1,4 +1,4 @@
-"""What the dialects have in common, and what each of them overrides."""
+"""The common part of all dialects."""
 
 import datetime
 from collections.abc import Sequence
@@ -75,7 +75,7 @@ class Dialect:
         return " UNION ALL ".join([each] * len(names)), list(names)
 
     def assign_offsets(self, connection: BaseDatabaseWrapper) -> None:
-        """Move what is committed in the outbox into the log, in commit order, in one call. Raises ``DatabaseError``.
+        """Move the committed events of the outbox into the log, in commit order, in one call. Raises ``DatabaseError``.
 
         Call it outside any transaction. The caller that gets the lock without waiting moves all committed rows; after
         that, with the lock given back, it looks again.
@@ -95,9 +95,9 @@ class Dialect:
         connection.close()
 
     def check(self, alias: str, connection: BaseDatabaseWrapper) -> list[CheckMessage]:
-        """Return what is wrong with the configuration of the database of the broker ``alias``."""
+        """Return the faults in the configuration of the database of the broker ``alias``."""
         return []
 
     def check_deployment(self, alias: str, connection: BaseDatabaseWrapper) -> list[CheckMessage]:
-        """Return what is wrong with the configuration in production."""
+        """Return the faults of the configuration in production."""
         return []
