@@ -66,6 +66,7 @@ lint: environment node_modules
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python scripts/prose.py
 	@npm run --silent lint
 
 docs: environment

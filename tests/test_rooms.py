@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 import serversent
+from tests.processes import ROOT as PROJECT
 
 ROOT = Path(serversent.__file__).parent
+DOCS = PROJECT / "docs"
 ROOMS = [
     *["views", "serving", "access", "channels", "brokers", "brokers/database", "brokers/dialects"],
     *["servers", "concurrency", "wire"],
@@ -35,3 +37,28 @@ def test_each_room_lists_its_files(room):
     listed = re.findall(r"^- ``(\w+)``: ", text, flags=re.MULTILINE)
     modules = {path.stem for path in (ROOT / room).iterdir() if not path.name.startswith("__")}
     assert sorted(listed) == sorted(modules)
+
+
+def test_the_architecture_names_every_room_and_root_module():
+    page = (DOCS / "architecture.md").read_text()
+    table = page[page.index("| room |") : page.index("## Weak points")]
+    named = set(re.findall(r"`(\w+)`", table))
+    modules = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" and path.stem != "__init__"}
+    folders = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith("__")}
+    assert named == modules | folders - {"static", "templates"}
+
+
+@pytest.mark.parametrize("way", ["The way of an event", "The way of a request"])
+def test_the_files_of_the_two_ways_are_there(way):
+    page = (DOCS / "architecture.md").read_text()
+    text = page[page.index(f"## {way}") :].split("\n## ")[0].split("\n## ")[0]
+    files = re.findall(r"`([\w/]+\.py)`", text)
+    assert files
+    assert [name for name in files if not (ROOT / name).exists()] == []
+
+
+def test_the_docs_have_every_term_once():
+    terms = re.findall(r"^(\w[\w -]+)\n: ", (DOCS / "glossary.md").read_text(), flags=re.MULTILINE)
+    assert terms == sorted(set(terms))
+    assert {"cursor", "epoch", "offset", "floor", "live", "replay", "hub", "outbox", "broker", "drain"} <= set(terms)
+    assert {"revocation", "hand-off"} <= set(terms)

@@ -3,6 +3,7 @@
 import hashlib
 import http.server
 import importlib.util
+import shutil
 import subprocess
 import sys
 import threading
@@ -103,3 +104,29 @@ def test_nothing_works_is_one_line_and_exit_1(tmp_path, monkeypatch, capsys):
     assert environment.main() == 1
     assert capsys.readouterr().err.splitlines()[-1] == environment.HELP
     assert not (tmp_path / "venv").exists()
+
+
+def prose(*arguments, cwd=ROOT):
+    command = [sys.executable, str(cwd / "scripts/prose.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_prose_names_things():
+    assert prose().returncode == 0
+
+
+def test_clauses_for_nouns_are_counted(tmp_path):
+    for name in ("src/serversent", "docs", "scripts"):
+        (tmp_path / name).mkdir(parents=True)
+    shutil.copy(ROOT / "scripts/prose.py", tmp_path / "scripts")
+    for name in ("README.md", "CONTRIBUTING.md"):
+        (tmp_path / name).write_text("A page. `what` and ``what`` are code.\n\n```\n# what\n```\n")
+    (tmp_path / "src/serversent/a.py").write_text('"""Return what was sent."""\nx = "to who"  # for whoever comes\n')
+    (tmp_path / "src/serversent/b.js").write_text("// Who has none.\nconst what = 1;\n")
+    found = prose("--list", cwd=tmp_path)
+    assert found.returncode == 1
+    assert found.stdout.splitlines()[:3] == [
+        "src/serversent/a.py:1: Return what",
+        "src/serversent/a.py:2: for whoever",
+        "src/serversent/b.js:1: Who",
+    ]

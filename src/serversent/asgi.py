@@ -61,8 +61,10 @@ class ASGIHandler(DjangoASGIHandler):
         handoff = Handoff(receive)
         try:
             # In a context of its own: otherwise what Django and middleware put there would stay as long as the stream.
-            request = self.run_application(handoff.scope(scope), handoff.watcher.receive, send)
-            await in_context(contextvars.copy_context(), request)
+            await in_context(
+                contextvars.copy_context(),
+                self.run_application(handoff.scope(scope), handoff.watcher.receive, send),
+            )
             if connection := await handoff.connection(send):
                 await connection.serve()
         finally:
@@ -104,7 +106,7 @@ class ASGIHandler(DjangoASGIHandler):
         body = await super().read_body(receive)
         watcher = getattr(receive, "__self__", None)
         if isinstance(watcher, DisconnectWatcher):
-            watcher.body.hold(body)
+            watcher.hold_body(body)
         return body
 
     async def send_response(self, response: Any, send: Send) -> None:

@@ -20,7 +20,7 @@ stream_closed = Signal()
 # A stream was refused. ``status``: of the response. ``error``: the exception, whose text the client gets.
 stream_refused = Signal()
 
-# Events were written to streams: once for all live streams of a set of channels, and once for each piece that a stream
-# reads while it catches up. ``channels``: of these streams. ``events``: iterate it for ``ReceivedEvent`` objects;
-# its attribute ``frames`` has their bytes.
+# Events were written to streams: once for all live streams of a set of channels, and once for each stream that has to
+# wait for its client, or that replays. ``channels``: of these streams. ``events``: iterate it for ``ReceivedEvent``
+# objects; its attribute ``frames`` has their bytes.
 events_written = Signal()

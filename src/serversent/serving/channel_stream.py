@@ -8,12 +8,11 @@ the comparison that finds both equal and the end of that task there is no await.
 import asyncio
 import contextlib
 import contextvars
-import enum
 import logging
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ..access.revocation_feed import check_url, revocation_feed
 from ..channels.group import Group, send_events_written
@@ -39,22 +38,10 @@ RETRY_SECONDS = 1.0
 _TASK = "serversent-channel-stream"
 
 
-class Phase(enum.Enum):
-    """The life of a stream of channels. The last three are final."""
-
-    NEW = enum.auto()
-    REPLAYING = enum.auto()
-    LIVE = enum.auto()
-    COMPLETE = enum.auto()  # all channels are closed, and their events were sent
-    FAILED = enum.auto()
-    ENDED = enum.auto()  # by the connection, a revocation or an expiry
-
-    @property
-    def is_over(self) -> bool:
-        return self in _OVER
-
-
-_OVER = {Phase.COMPLETE, Phase.FAILED, Phase.ENDED}
+# The life of a stream of channels. The last three are final. "complete": all channels are closed, and their events were
+# sent. "ended": by the connection, a revocation or an expiry.
+Phase = Literal["new", "replaying", "live", "complete", "failed", "ended"]
+_OVER = {"complete", "failed", "ended"}
 
 
 class _Output(NamedTuple):
@@ -100,7 +87,7 @@ class ChannelStream(StreamSource):
     def __init__(self, grant: Grant) -> None:
         subscription = grant.subscription
         self.name = grant.name
-        self.phase = Phase.NEW
+        self.phase: Phase = "new"
         # The grant itself is not kept: the streams of a group share one set of channels.
         self.channels = subscription.channels
         self.control_events = subscription.control_events
@@ -121,17 +108,17 @@ class ChannelStream(StreamSource):
 
     @property
     def outcome(self) -> Outcome:
-        if self.phase is Phase.COMPLETE:
+        if self.phase == "complete":
             return "complete"
-        return "failed" if self.phase is Phase.FAILED else "open"
+        return "failed" if self.phase == "failed" else "open"
 
     @property
     def is_caught_up(self) -> bool:
-        return self.phase is Phase.LIVE
+        return self.phase == "live"
 
     @property
     def write_count(self) -> int:
-        return self._group.write_count if self.phase is Phase.LIVE and self._group is not None else 0
+        return self._group.write_count if self.phase == "live" and self._group is not None else 0
 
     @property
     def fast_path(self) -> Any:
@@ -142,7 +129,7 @@ class ChannelStream(StreamSource):
 
     def heartbeat(self) -> bytes:
         """Return a comment, with the cursor if everything up to it was sent."""
-        return comment_frame(f"hb {self._hub.cursor}" if self.phase is Phase.LIVE else "hb")
+        return comment_frame(f"hb {self._hub.cursor}" if self.phase == "live" else "hb")
 
     # Beginning and end.
 
@@ -174,16 +161,16 @@ class ChannelStream(StreamSource):
             seconds = max(0.0, self._expires_at - time.time())
             expiry = asyncio.get_running_loop().call_later(seconds, self.end, context=self._context)
         self._output = _Output(write, on_end, fast_path, expiry)
-        if not self.phase.is_over:
-            self.phase = Phase.REPLAYING
+        if self.phase not in _OVER:
+            self.phase = "replaying"
         self.catch_up()
 
     def end(self) -> None:
         """End the response. Its client comes back with its cursor."""
-        self._end_as(Phase.ENDED)
+        self._end_as("ended")
 
     def _end_as(self, phase: Phase) -> None:
-        if self.phase.is_over:
+        if self.phase in _OVER:
             return
         self._leave_live()
         self.phase = phase
@@ -192,8 +179,8 @@ class ChannelStream(StreamSource):
 
     def cancel(self) -> None:
         self._leave()
-        if not self.phase.is_over:
-            self.phase = Phase.ENDED
+        if self.phase not in _OVER:
+            self.phase = "ended"
         if self._task is not None:
             # Not before it has started: a write that has begun without a task may hold a lock of the server's.
             asyncio.get_running_loop().call_soon(self._task.cancel)
@@ -218,7 +205,7 @@ class ChannelStream(StreamSource):
             self._start_task(pause, frames)
 
     def catch_up(self) -> None:
-        if self._task is None and self._output is not None and not self.phase.is_over:
+        if self._task is None and self._output is not None and self.phase not in _OVER:
             self._start_task()
 
     def check_closed(self) -> None:
@@ -227,12 +214,12 @@ class ChannelStream(StreamSource):
 
     def _go_live(self) -> None:
         if self._group is not None:
-            self.phase, self._position = Phase.LIVE, _AT_HUB
+            self.phase, self._position = "live", _AT_HUB
             self._group.go_live(self)
 
     def _leave_live(self) -> None:
-        if self.phase is Phase.LIVE and self._group is not None:
-            self.phase = Phase.REPLAYING
+        if self.phase == "live" and self._group is not None:
+            self.phase = "replaying"
             cursor = self._hub.cursor
             self._position = Position(cursor.epoch, cursor.offset, may_be_closed=False)
             self._group.leave_live(self)
@@ -256,7 +243,7 @@ class ChannelStream(StreamSource):
                 self._tell_written(frames)
             await self._replay()
         except asyncio.CancelledError as error:
-            if self.phase.is_over:  # cancel() was called
+            if self.phase in _OVER:  # cancel() was called
                 raise
             if is_cancelled():  # the event loop ends
                 self.end()
@@ -270,7 +257,7 @@ class ChannelStream(StreamSource):
 
     async def _replay(self) -> None:
         """Go on until the stream is live or over."""
-        while self.phase is Phase.REPLAYING:
+        while self.phase == "replaying":
             if self._position.greeting:  # outside the try: errors of the project's initial state are no outages
                 await self._greet()
                 continue
@@ -327,7 +314,7 @@ class ChannelStream(StreamSource):
             raise
         if is_closed:
             await self._write(END_FRAME if self.control_events else id_frame(END_ID))
-            self._end_as(Phase.COMPLETE)
+            self._end_as("complete")
 
     async def _greet(self) -> None:
         """Send ``ready`` or ``reset``, and the initial state."""
@@ -352,18 +339,18 @@ class ChannelStream(StreamSource):
     # Writing.
 
     async def _write(self, frames: bytes) -> None:
-        if not frames or self.phase.is_over or self._output is None:
+        if not frames or self.phase in _OVER or self._output is None:
             return
         if (pause := self._output.write(frames)) is not None:
             await pause
         self._tell_written(frames)
 
     def _tell_written(self, frames: bytes) -> None:
-        if not self.phase.is_over and self._group is not None:
+        if self.phase not in _OVER and self._group is not None:
             send_events_written(self._group.channels, frames)
 
     async def _fail(self, error: BaseException) -> None:
         log_failure(self.name, error)
         with contextlib.suppress(asyncio.CancelledError):
             await self._write(last_frames(self.name, error, control_events=self.control_events))
-        self._end_as(Phase.FAILED)
+        self._end_as("failed")

@@ -1,7 +1,6 @@
 """An open connection: one for each open response."""
 
 import asyncio
-import enum
 import logging
 import random
 import time
@@ -27,12 +26,9 @@ logger = logging.getLogger("serversent")
 AGE_JITTER = 0.1
 
 
-class Phase(enum.Enum):
-    """The life of a connection."""
-
-    OPEN = enum.auto()
-    ENDING = enum.auto()  # its stream ends, and the end of the body is still to be sent
-    CLOSED = enum.auto()  # nothing more can be sent
+# The life of a connection. "ending": its stream ends, and the end of the body is still to be sent. "closed": nothing
+# more can be sent.
+Phase = Literal["open", "ending", "closed"]
 
 
 class Ending(NamedTuple):
@@ -40,6 +36,9 @@ class Ending(NamedTuple):
 
     reason: Literal["", "client", "ended", "shutdown", "stuck"] = ""
     retry_delay: float = 0.0
+
+
+_NOT_ENDING = Ending()
 
 
 class Connection:
@@ -80,13 +79,13 @@ class Connection:
         self.identity = identity
         self._server = server
         self._idle = IdleMonitor()
-        self._writer = Writer(server, self._idle, self._on_send_error)
+        self._writer = Writer(server, self._idle, self)
         self._disconnected = disconnected
         self._source = source
         self._ends = ends
         self._identify = identify
-        self._phase = Phase.OPEN
-        self._ending = Ending()
+        self._phase: Phase = "open"
+        self._ending = _NOT_ENDING
         self._waiting: asyncio.Task[Any] | None = None  # the request's task, while it may be interrupted
         seconds = setting("MAX_STREAM_SECONDS")
         self._ends_at = time.monotonic() + seconds * random.uniform(1 - AGE_JITTER, 1) if seconds else 0.0
@@ -102,7 +101,19 @@ class Connection:
         self._send_signal(stream_opened)
         try:
             registry.add(self)
-            await self._send_stream()
+            await self._begin()
+            if self._phase == "open":
+                # Here, and not in a method of its own, whose frame each open connection would keep.
+                self._waiting = task = _current_task()
+                try:
+                    await self._disconnected()
+                    self._close("client")
+                except asyncio.CancelledError:
+                    # As asyncio.timeout() does: a cancellation of _interrupt() is taken back, the server's goes on.
+                    if self._waiting is not None or task.uncancel() > 0:
+                        raise
+                finally:
+                    self._waiting = None
             await self._finish(setting("DRAIN_SECONDS"))
         except asyncio.CancelledError:
             # The server gives up on the request (Daphne when it stops): there is time only for the end of the body.
@@ -117,27 +128,12 @@ class Connection:
             registry.discard(self)
             self._send_signal(stream_closed, reason=self._reason(), seconds=time.monotonic() - opened_at)
 
-    async def _send_stream(self) -> None:
+    async def _begin(self) -> None:
         opening = self._source.opening()
         if opening and (pause := self._writer.write(opening)):
             await pause
-        if self._phase is Phase.OPEN:
+        if self._phase == "open":
             self._source.attach(self._writer.write, self._interrupt, self._writer.fast_path)
-        if self._phase is Phase.OPEN:
-            await self._wait_for_end()
-
-    async def _wait_for_end(self) -> None:
-        """Return when the client has left, or when ``_interrupt()`` is called."""
-        self._waiting = task = _current_task()
-        try:
-            await self._disconnected()
-            self._close("client")
-        except asyncio.CancelledError:
-            # As asyncio.timeout() does: a cancellation of _interrupt() is taken back, one of the server's goes on.
-            if self._waiting is not None or task.uncancel() > 0:
-                raise
-        finally:
-            self._waiting = None
 
     def _interrupt(self, _: object = None) -> None:
         task, self._waiting = self._waiting, None
@@ -158,18 +154,19 @@ class Connection:
         self._interrupt()
 
     def _begin_ending(self, ending: Ending) -> None:
-        if self._phase is Phase.OPEN:
-            self._phase = Phase.ENDING
+        if self._phase == "open":
+            self._phase = "ending"
         if not self._ending.reason or ending.retry_delay:
             self._ending = ending
 
     def _close(self, reason: Literal["client", "stuck"]) -> None:
         """Note that nothing more can be sent."""
-        self._phase = Phase.CLOSED
+        self._phase = "closed"
         if not self._ending.reason:
             self._ending = Ending(reason)
 
-    def _on_send_error(self, error: Exception) -> None:
+    def on_send_error(self, error: Exception) -> None:
+        """Note that the server could not send: nothing more can be sent."""
         # Servers do not agree on the error for a client that has left: OSError by the specification, and uvloop's
         # transport raises RuntimeError. Whatever it is, nothing more can be sent.
         logger.debug("A stream's client has left: %s", error)
@@ -189,17 +186,17 @@ class Connection:
         await self._end_response(deadline - time.monotonic())
 
     async def _end_response(self, seconds: float) -> None:
-        if self._phase is Phase.CLOSED:
+        if self._phase == "closed":
             return
         delay = self._ending.retry_delay
         try:
             async with asyncio.timeout(seconds):
                 await self._writer.end(self._last_frame(), seconds, cut=self._must_be_cut())
-                self._phase = Phase.CLOSED
+                self._phase = "closed"
         except Exception as error:
             if isinstance(error, TimeoutError):  # the client does not read
                 self._server.abort()
-            self._on_send_error(error)
+            self.on_send_error(error)
         if delay:
             await asyncio.sleep(self._server.flush_seconds)
 
@@ -252,7 +249,7 @@ class Connection:
             self._check_client(now, is_waiting=False)
             # Bytes that wait for the client serve as a heartbeat. Inside a line a comment would be part of it.
             is_ready = not self._idle.is_blocked and self._writer.at_line_start
-            if is_ready and self._phase is not Phase.CLOSED and (frame := self._source.heartbeat()):
+            if is_ready and self._phase != "closed" and (frame := self._source.heartbeat()):
                 self._writer.write_heartbeat(frame, now)
 
     def _check_identity(self, identify: Callable[[], Identity | None]) -> None:

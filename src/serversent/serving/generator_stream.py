@@ -7,12 +7,11 @@ own, whose thread and database connections are there only while sync code runs.
 import asyncio
 import contextlib
 import contextvars
-import enum
 import functools
 import logging
 import re
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, Literal
 
 from asgiref.sync import ThreadSensitiveContext
 from django.db import Error as DatabaseError
@@ -31,12 +30,8 @@ __all__ = ["GeneratorStream", "encode_yielded"]
 logger = logging.getLogger("serversent")
 
 
-class _Phase(enum.Enum):
-    """The life of the task."""
-
-    NEW = enum.auto()  # it has not taken its first step
-    RUNNING = enum.auto()
-    CANCELLED = enum.auto()
+# The life of the task. "new": it has not taken its first step.
+_Phase = Literal["new", "running", "cancelled"]
 
 
 class GeneratorStream(StreamSource):
@@ -65,7 +60,7 @@ class GeneratorStream(StreamSource):
         self._thread = StreamThread(None if hold_connection else IDLE_SECONDS, prepare=prepare)
         self._context = contextvars.copy_context()
         self._outlet = _Outlet()
-        self._phase = _Phase.NEW
+        self._phase: _Phase = "new"
         self._outcome: Outcome = "open"
         self._task: asyncio.Task[None] | None = None
 
@@ -111,9 +106,9 @@ class GeneratorStream(StreamSource):
 
     def cancel(self) -> None:
         """Stop the generator where it stands; its ``finally`` blocks run. May be called in any state, also twice."""
-        if self._phase is _Phase.CANCELLED:
+        if self._phase == "cancelled":
             return
-        is_running, self._phase = self._phase is _Phase.RUNNING, _Phase.CANCELLED
+        is_running, self._phase = self._phase == "running", "cancelled"
         task = self.start()
         if is_running:  # a task that is cancelled before its first step would close nothing
             task.cancel()
@@ -139,19 +134,19 @@ class GeneratorStream(StreamSource):
     # The task.
 
     async def _run(self) -> None:
-        if self._phase is _Phase.NEW:
-            self._phase = _Phase.RUNNING
+        if self._phase == "new":
+            self._phase = "running"
         monitor = loop_monitor()
         monitor.look()
         try:
             async with ThreadSensitiveContext(executor=test_executor.get() or self._thread):  # type: ignore[arg-type]
                 try:
-                    if self._phase is _Phase.RUNNING:
+                    if self._phase == "running":
                         await self._send_values(monitor)
                 finally:
                     await self._close()
         except asyncio.CancelledError as error:
-            if self._phase is not _Phase.CANCELLED:
+            if self._phase != "cancelled":
                 if is_cancelled():  # the event loop ends
                     raise
                 await self._fail(error)  # something that the generator awaits was cancelled
@@ -169,7 +164,7 @@ class GeneratorStream(StreamSource):
             frame = self._encode(value)
             if outlet.write is None:
                 await outlet.wait_open()
-            if self._phase is _Phase.CANCELLED:  # and the generator has swallowed the cancellation
+            if self._phase == "cancelled":  # and the generator has swallowed the cancellation
                 return
             if frame and (pause := outlet.write(frame)):  # type: ignore[misc]
                 await pause
@@ -188,7 +183,7 @@ class GeneratorStream(StreamSource):
     async def _deliver(self, frames: bytes) -> None:
         if self._outlet.write is None:
             await self._outlet.wait_open()
-        if self._outlet.write is not None and self._phase is not _Phase.CANCELLED and frames:
+        if self._outlet.write is not None and self._phase != "cancelled" and frames:
             pause = self._outlet.write(frames)
             if pause:
                 await pause
@@ -202,7 +197,7 @@ class GeneratorStream(StreamSource):
         if isinstance(error, Exception) and self._outlet.report_reached(error):
             return  # first() raises it
         log_failure(self.name, error)
-        if self._phase is not _Phase.CANCELLED:
+        if self._phase != "cancelled":
             self._outcome = "failed"
             await self._deliver(self._failure_frames(error))
 

@@ -2,35 +2,42 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, Protocol
 
 from ..concurrency.tasks import run_eagerly
 from ..servers.base import ServerAdapter
 from ..servers.uvicorn import write_all
 from .idle_monitor import IdleMonitor
 
-__all__ = ["Writer"]
+__all__ = ["Writer", "WriterOwner"]
 
 # A generator that never waits, on a socket that never fills, would keep the event loop to itself.
 FRAMES_PER_TURN = 64
+
+
+class WriterOwner(Protocol):
+    """The connection. A reference to it is smaller than one to its method."""
+
+    def on_send_error(self, error: Exception) -> None:
+        """The server could not send."""
 
 
 class Writer:
     """Writes the body of one response.
 
     A heartbeat may be sent by a short task of its own: to a client that does not read it may wait for ever, and nothing
-    must wait for it. ``at_line_start``: no line of the body is half written. ``on_error``: called when ``send`` raises.
+    must wait for it. ``at_line_start``: no line of the body is half written. ``owner``: is told of errors of ``send``.
     """
 
-    __slots__ = ("_frames", "_heartbeat", "_idle", "_is_sending", "_on_error", "_server", "at_line_start", "fast_path")
+    __slots__ = ("_frames", "_heartbeat", "_idle", "_is_sending", "_owner", "_server", "at_line_start", "fast_path")
 
-    def __init__(self, server: ServerAdapter, idle: IdleMonitor, on_error: Callable[[Exception], None]) -> None:
+    def __init__(self, server: ServerAdapter, idle: IdleMonitor, owner: WriterOwner) -> None:
         self.fast_path: Any = server.fast_path
         self.at_line_start = True
         self._server = server
         self._idle = idle
-        self._on_error = on_error
+        self._owner = owner
         self._is_sending = False
         self._frames = 0
         self._heartbeat: asyncio.Task[None] | None = None  # set while a heartbeat is being sent
@@ -57,7 +64,7 @@ class Writer:
         try:
             await self._server.send({"type": "http.response.body", "body": frame, "more_body": True})
         except Exception as error:
-            self._on_error(error)
+            self._owner.on_send_error(error)
         finally:
             self._is_sending = False
             self._idle.on_sent()
@@ -81,7 +88,7 @@ class Writer:
         try:
             await self._server.send({"type": "http.response.body", "body": frame, "more_body": True})
         except Exception as error:
-            self._on_error(error)
+            self._owner.on_send_error(error)
         self._idle.on_heartbeat(time.monotonic())
         self._heartbeat = None
         self._idle.on_sent()

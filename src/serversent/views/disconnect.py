@@ -20,8 +20,8 @@ class DisconnectWatcher:
 
     __slots__ = ("_disconnect", "_has_body", "_may_cancel", "_receive", "body")
 
-    def __init__(self, receive: Receive, body: "KeptBody") -> None:
-        self.body = body
+    def __init__(self, receive: Receive) -> None:
+        self.body: KeptBody | None = None  # set if the request has a body
         self._receive = receive
         self._may_cancel = uvicorn_cycle(receive) is not None
         self._has_body = False  # the request's body was received to its end
@@ -42,6 +42,14 @@ class DisconnectWatcher:
             self._disconnect = asyncio.ensure_future(self._receive())
         return asyncio.shield(self._disconnect)
 
+    def hold_body(self, body: IO[bytes]) -> None:
+        """Keep a body from being closed with the request, unless it is empty."""
+        body.seek(0, 2)
+        is_empty = not body.tell()
+        body.seek(0)
+        if not is_empty:
+            self.body = KeptBody(body)
+
     def close(self) -> None:
         if self._disconnect is not None:
             self._disconnect.cancel()
@@ -50,34 +58,22 @@ class DisconnectWatcher:
 class KeptBody:
     """Lets a request's body live as long as its stream, which may read it. Django closes it with the request."""
 
-    __slots__ = ("_close", "_is_kept")
+    __slots__ = ("_close", "is_kept")
 
-    def __init__(self) -> None:
-        self._close: Callable[[], None] | None = None
-        self._is_kept = False
-
-    def hold(self, body: IO[bytes]) -> None:
-        """Take the place of the body's ``close()``."""
-        body.seek(0, 2)
-        is_empty = not body.tell()
-        body.seek(0)
-        if not is_empty:
-            self._close = body.close
-            body.close = self._close_unless_kept  # type: ignore[method-assign]
-
-    def keep(self) -> None:
-        """Keep the body when Django closes it: the stream will be served."""
-        self._is_kept = True
+    def __init__(self, body: IO[bytes]) -> None:
+        self.is_kept = False  # the stream will be served
+        self._close: Callable[[], None] | None = body.close
+        body.close = self._close_unless_kept  # type: ignore[method-assign]
 
     def _close_unless_kept(self) -> None:
-        if not self._is_kept:
+        if not self.is_kept:
             self.close()
 
-    def take_closer(self) -> tuple[Callable[[], None], ...]:
-        """Return the function that closes the body, if there is one. It is to be called when the stream is closed."""
+    def take_closer(self) -> Callable[[], None] | None:
+        """Return the function that closes the body, once. It is to be called when the stream is closed."""
         close, self._close = self._close, None
-        return () if close is None else (close,)
+        return close
 
     def close(self) -> None:
-        for close in self.take_closer():
+        if close := self.take_closer():
             close()

@@ -51,7 +51,7 @@ def _extract_own(request: HttpRequest, response: EventStreamResponse, handoff: H
     source = response.detach()
     if source.reads_request:
         closers = _take_closers(response, lambda close: close == request.close and _has_files(request))
-        source.close_with(*closers, *handoff.body.take_closer())
+        source.close_with(*closers, *handoff.take_body_closer())
     return source
 
 
@@ -106,7 +106,7 @@ def _extract_foreign(request: HttpRequest, response: Any, handoff: Handoff) -> S
         return None
     if not is_async:
         chunks = ThreadedIterator(chunks, prepare=prepare)
-    closers = (*_take_closers(response, belongs_to_stream), *handoff.body.take_closer())
+    closers = (*_take_closers(response, belongs_to_stream), *handoff.take_body_closer())
     source = ForeignStream(
         chunks,
         name=printable(request.path),

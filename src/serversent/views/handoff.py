@@ -5,7 +5,7 @@ The steps, in their order: ``track_response`` in the view; ``own_stream`` and ``
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.http import HttpRequest
@@ -19,7 +19,7 @@ from ..serving.registry import connection_registry
 from ..serving.shutdown import drain_on_stop
 from ..serving.source import Ends, StreamSource
 from .admission import Admission
-from .disconnect import DisconnectWatcher, KeptBody
+from .disconnect import DisconnectWatcher
 from .response import EventStreamResponse
 
 __all__ = ["Handoff", "check_limits", "handoff_of", "track_until_served"]
@@ -30,12 +30,11 @@ _SCOPE_KEY = "serversent.handoff"
 class Handoff:
     """Holds what must outlive Django's part of one request: the client's disconnect, the body, and the stream."""
 
-    __slots__ = ("_admission", "_ends", "_is_closed", "_source", "_tracked", "body", "registry", "watcher")
+    __slots__ = ("_admission", "_ends", "_is_closed", "_source", "_tracked", "registry", "watcher")
 
     def __init__(self, receive: Receive) -> None:
         self.registry = connection_registry()
-        self.body = KeptBody()
-        self.watcher = DisconnectWatcher(receive, self.body)
+        self.watcher = DisconnectWatcher(receive)
         self._admission = Admission(self.registry, time.monotonic())
         self._tracked: list[EventStreamResponse] = []
         self._source: StreamSource | None = None
@@ -63,6 +62,11 @@ class Handoff:
         if self._is_closed:
             source.cancel()
 
+    def take_body_closer(self) -> tuple[Callable[[], None], ...]:
+        """Return the function that closes the request's body, if it has one, for the end of the stream."""
+        close = None if self.watcher.body is None else self.watcher.body.take_closer()
+        return () if close is None else (close,)
+
     def admit(self, request: HttpRequest) -> None:
         """Acquire the slots of the stream. Raises ``StreamRefused``."""
         assert self._source is not None
@@ -71,7 +75,8 @@ class Handoff:
     def serve_after_request(self, ends: Ends) -> None:
         """Serve the stream when Django has finished the request. Its headers are sent."""
         self._ends = ends
-        self.body.keep()
+        if self.watcher.body is not None:
+            self.watcher.body.is_kept = True
 
     async def connection(self, send: Send) -> Connection | None:
         """Return the connection that serves the stream, if there is one. Nothing of the request lives on in it."""
@@ -93,7 +98,8 @@ class Handoff:
         if self._source is not None:
             self._source.cancel()
             await self._source.wait_closed(setting("DRAIN_SECONDS"))
-        self.body.close()
+        if self.watcher.body is not None:
+            self.watcher.body.close()
 
     async def _close_tracked(self) -> None:
         tracked, self._tracked = self._tracked, []

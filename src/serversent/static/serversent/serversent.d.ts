@@ -2,14 +2,14 @@
  * Server-sent events in the browser: one connection for all tabs, which comes back by itself and loses nothing.
  *
  * The way of an event, downwards: Parser (text to events), Connection (one response after another), Party (the
- * connection of one tab serves all), Stream (what `connect` returns), EventStreamElement (`<event-stream>`).
+ * connection of one tab serves all), Stream (the result of `connect`), EventStreamElement (`<event-stream>`).
  *
  * Source: WHATWG HTML, section 9.2. License: BSD-3-Clause, django-serversent.
  */
 export type State = "idle" | "connecting" | "open" | "retrying" | "stale" | "closed" | "unauthorized";
 export type Options = {
     /**
-     * sent with each request, or what
+     * sent with each request, or a function that
      * returns them.
      */
     headers?: HeadersInit | (() => HeadersInit | Promise<HeadersInit>);
@@ -18,7 +18,7 @@ export type Options = {
      */
     withCredentials?: boolean;
     /**
-     * where the stream begins: what `serversent.cursor()` returned to the view.
+     * where the stream begins: the value of `serversent.cursor()` in the view.
      */
     cursor?: string;
     /**
@@ -95,7 +95,7 @@ export declare class Parser {
     feed(text: string): void;
 }
 /**
- * How long to wait before the next attempt: full jitter on top of what the server asks for.
+ * Return the milliseconds before the next attempt: full jitter on top of the server's own delay.
  * @param {number} least milliseconds
  * @param {number} failures in a row before this one
  */
@@ -105,7 +105,7 @@ export type Sink = {
     state: (state: State, why: string) => void;
     over: (outcome: Outcome) => void;
     /**
-     * the cursor, or what is known of the stream, has changed
+     * the cursor, or the knowledge of the stream, has changed
      */
     moved: () => void;
 };
@@ -122,7 +122,7 @@ export type Said = {
     why: string;
     cursor: string;
     /**
-     * the cursor of the last event, or where it began: who has reached this has missed nothing
+     * the cursor of the last event, or the beginning: a tab that has reached it has missed nothing
      */
     last: string;
     ofLog: boolean | undefined;
@@ -138,17 +138,17 @@ export type Said = {
     over?: Outcome;
     url: string;
 };
-/** What `connect` returns. */
+/** The result of `connect`. */
 declare class Stream {
     #private;
     /** @param {string | URL} url @param {Options} [options] */
     constructor(url: string | URL, options?: Options);
     /** @returns {State} */
     get state(): State;
-    /** Where the stream stands: what to hand over to resume it. "" before anything is known. */
+    /** The cursor with which the stream can be resumed. "" before anything is known. */
     get cursor(): string;
     /**
-     * Call `fn` for each event of a type; of every type of the server's for "*". Returns what takes it back.
+     * Call `fn` for each event of a type; of every type of the server's for "*". Returns a function that removes it.
      * @param {string} type
      * @param {(event: StreamEvent) => void} fn
      */

@@ -2,7 +2,7 @@
  * Server-sent events in the browser: one connection for all tabs, which comes back by itself and loses nothing.
  *
  * The way of an event, downwards: Parser (text to events), Connection (one response after another), Party (the
- * connection of one tab serves all), Stream (what `connect` returns), EventStreamElement (`<event-stream>`).
+ * connection of one tab serves all), Stream (the result of `connect`), EventStreamElement (`<event-stream>`).
  *
  * Source: WHATWG HTML, section 9.2. License: BSD-3-Clause, django-serversent.
  */
@@ -13,10 +13,10 @@
  *   ended or refused. unauthorized: the server wants a login.
  *
  * @typedef {object} Options
- * @property {HeadersInit | (() => HeadersInit | Promise<HeadersInit>)} [headers] sent with each request, or what
+ * @property {HeadersInit | (() => HeadersInit | Promise<HeadersInit>)} [headers] sent with each request, or a function that
  *   returns them.
  * @property {boolean} [withCredentials] send cookies to another origin.
- * @property {string} [cursor] where the stream begins: what `serversent.cursor()` returned to the view.
+ * @property {string} [cursor] where the stream begins: the value of `serversent.cursor()` in the view.
  * @property {boolean} [persist] keep the cursor over a reload, in sessionStorage.
  * @property {boolean | string} [share] one connection for all tabs: of those of the user that `{% sse_script %}`
  *   names, if the stream has cursors. `true`: also if it has none. A string names another circle. `false`: never.
@@ -29,12 +29,12 @@
  *
  * @typedef {{ over?: State, all?: boolean, why: string, isFine?: boolean, after?: number, soon?: boolean,
  *   status?: number }} Outcome
- *   how an attempt ended. over: for good. all: for whoever asks. isFine: as it should. after: milliseconds to wait at
+ *   how an attempt ended. over: for good. all: for every tab. isFine: without an error. after: milliseconds to wait at
  *   least. soon: without waiting. status: of the answer that ended it.
  */
 
 const MAX_EVENT_CHARACTERS = 1 << 24;
-const MAX_MILLISECONDS = 2 ** 31 - 1; // what a timer takes
+const MAX_MILLISECONDS = 2 ** 31 - 1; // the limit of timers
 const DEFAULT_RETRY_MILLISECONDS = 3000;
 const MAX_RETRY_MILLISECONDS = 30_000;
 const GOOD_MILLISECONDS = 10_000; // a connection that held so long was a good one
@@ -153,7 +153,7 @@ export class Parser {
 }
 
 /**
- * How long to wait before the next attempt: full jitter on top of what the server asks for.
+ * Return the milliseconds before the next attempt: full jitter on top of the server's own delay.
  * @param {number} least milliseconds
  * @param {number} failures in a row before this one
  */
@@ -176,13 +176,13 @@ function judge(response, once) {
   const why = `answered ${status} with ${type} at ${place(response.url)}`;
   if (status === 401 || (isFine && response.redirected && /^text\/html/i.test(type)))
     return { over: "unauthorized", why };
-  // What may have been done must not be asked for again, unless the server says that it was not.
+  // A request that may have had an effect is not repeated, unless the server says that it had none.
   if ([408, 425, 429, 503].includes(status) || (status >= 500 && !once))
     return { why, after: retryAfter(headers.get("Retry-After")) };
   return { over: "closed", all: status === 204 || status === 205, why, status };
 }
 
-/** What an answer says in plain text, for the author of a page. @param {Response} response */
+/** Return the plain text of an answer, for the author of a page. @param {Response} response */
 async function said(response) {
   if (!response.headers.get("Content-Type")?.startsWith("text/plain")) return "";
   return `: ${(await response.text()).slice(0, 300)}`;
@@ -223,7 +223,7 @@ function pageUser() {
 /** @param {{ type: string }} event */
 const isBeginning = ({ type }) => type === "ready" || type === "reset";
 
-// What `import.meta.minified` guards is not in the file for production: as it was written, the client says more.
+// Code behind `import.meta.minified` is not in the file for production: the unminified client has more hints.
 
 /** @type {{ explain(url: string, why: string): void } | undefined} */
 let hints;
@@ -243,7 +243,7 @@ function areFew(url) {
 }
 
 /**
- * Take one of the places that all tabs have for streams of a host. Returns what gives it back; undefined: all are taken.
+ * Take one of the places that all tabs have for streams of a host. Returns a function that releases it; undefined: none is free.
  * @param {string} host
  * @returns {Promise<(() => void) | undefined>}
  */
@@ -285,11 +285,11 @@ function endOf({ data }) {
 }
 
 /**
- * @typedef {object} Sink takes what a connection brings
+ * @typedef {object} Sink receives the events of a connection
  * @property {(event: StreamEvent) => void} event
  * @property {(state: State, why: string) => void} state
  * @property {(outcome: Outcome) => void} over
- * @property {() => void} moved the cursor, or what is known of the stream, has changed
+ * @property {() => void} moved the cursor, or the knowledge of the stream, has changed
  */
 
 /** The connection of this tab, one response after another. Used while the tab has one of its own. */
@@ -302,7 +302,7 @@ class Connection {
   sink;
   #options;
   #once;
-  #user = pageUser(); // of the page as it is now, whoever logs in later
+  #user = pageUser(); // of this page, even if another user logs in later
   /** @type {AbortController | null} */
   #attempt = null;
   #id = ""; // the last one; an event without has the one before it
@@ -530,7 +530,7 @@ class Connection {
     const sent = new Headers(typeof headers === "function" ? await headers() : headers);
     sent.set("Accept", "text/event-stream");
     if (this.cursor) sent.set("Last-Event-ID", this.cursor);
-    // Who has logged in meanwhile, in another tab, is not who this page is for.
+    // Another user has logged in meanwhile, in another tab: this page is not theirs.
     if (this.#user && this.#url.startsWith(`${location.origin}/`)) sent.set("Serversent-User", this.#user);
     const credentials = withCredentials ? "include" : "same-origin";
     return fetch(this.#url, { method, body, headers: sent, credentials, cache: "no-store", signal });
@@ -561,11 +561,11 @@ class Connection {
       if (run !== this.#run) return ENDED;
       const isDead = attempt.signal.aborted;
       const why = isDead ? "no sign of life" : `${error instanceof Error ? error.message : error}`;
-      // What cannot be read now cannot be read later; and what was asked once may have been done.
+      // The body cannot be read a second time, and the request may have had an effect.
       if (error instanceof RangeError || this.#once) return { over: "closed", why };
       return { why, soon: isDead, isFine: this.gaveWay };
     } finally {
-      attempt.abort(); // what is left of the body is not wanted
+      attempt.abort(); // the rest of the body is not needed
     }
   }
 
@@ -719,7 +719,7 @@ const pageName = Math.random();
  * @property {State} state
  * @property {string} why
  * @property {string} cursor
- * @property {string} last the cursor of the last event, or where it began: who has reached this has missed nothing
+ * @property {string} last the cursor of the last event, or the beginning: a tab that has reached it has missed nothing
  * @property {boolean | undefined} ofLog
  * @property {boolean} gaveWay it has no connection, because nobody looks at its tab
  * @property {{ type: string, data: string, id: string }} [event]
@@ -728,9 +728,9 @@ const pageName = Math.random();
  */
 
 /**
- * The tabs that share a connection, as one of them sees them. Who holds the lock is the leader: it has the connection,
- * and says what comes. A follower has none, unless what it has seen is older than what the leader can tell it, or it
- * has to begin with a state of its own: then it reads by itself until it has reached the leader.
+ * The tabs that share a connection, as one of them sees them. The tab that holds the lock is the leader: it has the
+ * connection, and sends each event to the others. A follower has no connection, unless it has missed events that the
+ * leader no longer has, or needs an initial state: then it reads by itself until it has reached the leader.
  */
 class Party {
   #name;
@@ -787,7 +787,7 @@ class Party {
     clearInterval(this.#timer);
     this.#channel.close();
     this.#request?.abort();
-    // What was the last to be said has to be heard before another follows. A page that is frozen has no timers.
+    // The last message has to arrive before another leader follows. A frozen page has no timers.
     if (this.#wasOver) setTimeout(() => this.#release?.(), LAST_WORD_MILLISECONDS);
     else this.#release?.();
   }
@@ -814,7 +814,7 @@ class Party {
     navigator.locks.request(this.#name, steal ? { steal } : { signal: request.signal }, lead).catch(() => {
       if (request !== this.#request || this.#isOver) return;
       if (this.#isLeader) {
-        this.#follow(); // it was taken from us, who did not answer
+        this.#follow(); // another tab took the lock, because this one did not answer
       } else {
         this.#channel.onmessage = null; // a document that may have no locks is alone
         lead();
@@ -823,7 +823,7 @@ class Party {
   }
 
   #lead() {
-    // What was read of the former leader, who may have been behind, is read again.
+    // The former leader may have been behind: read its events again.
     const said = this.#isSynced && this.#said;
     this.#last = (said && reached(said.cursor, this.#own.cursor) && said.last) || this.#own.cursor;
     this.#isLeader = true;
@@ -842,11 +842,11 @@ class Party {
     this.#queue();
   }
 
-  // What this tab's own connection brings.
+  // The events of this tab's own connection.
 
   /** @param {StreamEvent} event */
   event(event) {
-    // Who comes between a reset and the cursor that goes with it has to begin by itself.
+    // A tab that joins between a reset and its cursor has to begin by itself.
     if (event.id || isBeginning(event)) this.#last = event.id;
     if (this.#isLeader) this.#say({ event });
     this.#sink.event(event);
@@ -894,7 +894,7 @@ class Party {
     this.#channel.postMessage(said);
   }
 
-  // What the leader says.
+  // The messages of the leader.
 
   /** @param {Said | typeof WHO_LEADS} said */
   #hear(said) {
@@ -915,7 +915,7 @@ class Party {
     this.#said = said;
     this.wake();
     if (said.over) {
-      // Who reads by itself hears it itself. Another page's address may have another signature, with another end.
+      // A tab that reads by itself gets it by itself. The URL of another page may have a signature that ends at another time.
       const isOurs = (said.ofLog || this.#forced) && !this.#own.isRunning;
       if (isOurs && (said.over.all || said.url === this.#url)) this.#sink.over(said.over);
     } else if (this.#isSynced && isNext) {
@@ -975,8 +975,8 @@ class Party {
 }
 
 /**
- * Return with whom a stream is shared: with a secure context (Web Locks). What a page makes itself, with a method, a
- * body or headers, is its own.
+ * Return the scope of a shared stream. It needs a secure context (Web Locks). A stream with a method, a body or headers
+ * of the page is not shared.
  * @param {Options} options
  * @param {string} url
  * @returns {{ name: string, forced: boolean } | undefined}
@@ -989,7 +989,7 @@ function circle(options, url) {
 }
 
 /**
- * What streams of tabs are one. A signed address differs from page to page: after # it says what it is signed for.
+ * Return the name under which tabs share a stream. Signed URLs differ from page to page: the part after # names the grant.
  * @param {string} url
  */
 function keyOf(url) {
@@ -997,7 +997,7 @@ function keyOf(url) {
   return hash.startsWith("#sse-") ? origin + pathname + hash : href;
 }
 
-/** What `connect` returns. */
+/** The result of `connect`. */
 class Stream {
   #options;
   #circle;
@@ -1035,13 +1035,13 @@ class Stream {
     return this.#state;
   }
 
-  /** Where the stream stands: what to hand over to resume it. "" before anything is known. */
+  /** The cursor with which the stream can be resumed. "" before anything is known. */
   get cursor() {
     return this.#own.cursor;
   }
 
   /**
-   * Call `fn` for each event of a type; of every type of the server's for "*". Returns what takes it back.
+   * Call `fn` for each event of a type; of every type of the server's for "*". Returns a function that removes it.
    * @param {string} type
    * @param {(event: StreamEvent) => void} fn
    */
@@ -1133,7 +1133,7 @@ class Stream {
     this.#own.rest();
   }
 
-  // What comes.
+  // The events.
 
   /** @param {StreamEvent} event */
   #take(event) {
@@ -1175,7 +1175,7 @@ class Stream {
     this.#target.dispatchEvent(new CustomEvent(type, { detail: event }));
   }
 
-  // The cursor, over a reload. Without a value: what is kept.
+  // Keep the cursor over a reload. Without a value: return the kept one.
 
   /** @param {string} [cursor] */
   #kept(cursor) {
@@ -1252,7 +1252,7 @@ class EventStreamElement extends HTMLElement {
 
   connectedCallback() {
     const output = this.#output();
-    // A list stays a list to who cannot see it.
+    // A list stays a list for screen readers.
     if (isList(output)) output.ariaLive ??= "polite";
     else output.role ??= this.#mode.includes("replace") ? "status" : "log";
     this.#show(this.#shown);

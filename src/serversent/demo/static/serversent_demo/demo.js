@@ -1,4 +1,4 @@
-// What the page has beside its streams, which need no script: the form, the tabs, and the raw bytes.
+// The page's own script: the form, the tabs, and the raw bytes. The streams need no script.
 
 // The board's form, without a reload. Without this script it works all the same.
 

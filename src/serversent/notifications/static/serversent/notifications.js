@@ -1,8 +1,8 @@
 /**
- * `<notification-bell>` and `<notification-toasts>`: what `{% notification_bell %}` and `{% notification_toasts %}` put
- * into a page. Both take the events of one `<event-stream>`, which serversent.js defines.
+ * `<notification-bell>` and `<notification-toasts>`, which `{% notification_bell %}` and `{% notification_toasts %}`
+ * put into a page. Both take the events of one `<event-stream>`, which serversent.js defines.
  *
- * What they show is in their templates, which may be overridden: an element is found by its `data-` attribute. Text is
+ * Their content is in their templates, which may be overridden: an element is found by its `data-` attribute. Text is
  * always text.
  *
  * License: BSD-3-Clause, django-serversent.
@@ -26,7 +26,7 @@ const RECOUNT_MILLISECONDS = 1000;
 const MAX_TOASTS = 5; // of many that come at once, the newest; the bell has all
 const SAFE_PROTOCOLS = ["http:", "https:", "mailto:", "tel:"];
 
-/** @param {string} url @returns {string} "" for what a link must not be */
+/** @param {string} url @returns {string} "" for text that must not be a link */
 function safe(url) {
   try {
     return url && SAFE_PROTOCOLS.includes(new URL(url, document.baseURI).protocol) ? url : "";
@@ -150,7 +150,7 @@ class NotificationBell extends NotificationElement {
   #unread = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #recount;
-  /** What the number has already, and so does not grow with when its event comes. */
+  /** Notifications that the number has already: their events do not raise it. */
   #counted = new Set();
   #next = "";
   #isSetUp = false;
@@ -248,7 +248,7 @@ class NotificationBell extends NotificationElement {
     }
     if (change && !ids && this.#isOpen) this.#load();
     this.#show();
-    // The number is what the change saw. Others may have been on their way: ask once when it is quiet.
+    // The number is the one that the change saw. Other changes may be on their way: ask once when it is quiet.
     clearTimeout(this.#recount);
     if (change) this.#recount = setTimeout(() => this.#count(), RECOUNT_MILLISECONDS * (1 + Math.random()));
   }
@@ -284,7 +284,7 @@ class NotificationBell extends NotificationElement {
   /** @param {string} path @param {Record<string, string>} [form] */
   async #tell(path, form = {}) {
     try {
-      await this.ask(path, form); // what has changed is heard by all pages, and so by this one
+      await this.ask(path, form); // the event of the change reaches all pages, and so this one
     } catch (error) {
       console.warn("serversent:", error);
     }
