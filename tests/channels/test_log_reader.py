@@ -90,12 +90,12 @@ async def test_what_is_kept_is_bounded():
     log.data = "x" * 1000
     reads = reads_of(log)
     await follow(reads, 0)
-    assert 0 < reads._page_bytes <= KEPT_BYTES
-    assert reads._page_bytes == sum(page.size() for page in reads._pages.values())
+    assert 0 < reads._pages._bytes <= KEPT_BYTES
+    assert reads._pages._bytes == sum(page.size() for page in reads._pages._pages.values())
     log.data = ""
     for after in range(1000):
         await reads.page(frozenset({f"c{after}"}), after, EVENTS)
-    assert len(reads._pages) == KEPT_PAGES
+    assert len(reads._pages._pages) == KEPT_PAGES
 
 
 async def test_one_who_is_too_late_takes_no_other_with_it():
@@ -113,7 +113,7 @@ async def test_from_the_oldest():
     for frames, end in await asyncio.gather(*(reads.first(CHANNELS, "oldest", EVENTS) for _ in range(50))):
         assert (frames[0][0], end) == (1001, 1500)
     assert len(log.asked) == 1
-    assert not reads._pages
+    assert not reads._pages._pages
 
 
 async def test_an_outage_is_told_to_all_who_wait_and_is_over_with_the_next_read():

@@ -163,7 +163,7 @@ async def test_others_get_their_turn_and_a_client_that_leaves_is_noticed():
         await stream.take(4, SECONDS)
         assert turns >= 4
         async with asyncio.timeout(SECONDS):
-            stream._gone.set()
+            stream._exchange.gone.set()
             while len(connection_registry()):
                 await asyncio.sleep(0)
     counting.cancel()

@@ -107,7 +107,7 @@ async def body_of(url, **headers):
     async with open_stream(get_asgi_application(), url, headers=headers) as stream:
         assert stream.status == 200
         headers_sent.set()
-        await stream._until(lambda: stream._ended, SECONDS, "no end")
+        await stream._exchange.until(lambda: stream._exchange.is_over, SECONDS, "no end")
         return stream.body.decode()
 
 

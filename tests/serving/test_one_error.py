@@ -95,6 +95,10 @@ async def test_an_error_in_one_push_ends_its_streams_alone(caplog, monkeypatch):
             assert (await back.take(1))[0].data == "lost by nobody"
 
 
+def watcher(on_revocation, since):
+    return _Watcher(on_revocation, lambda: None, since, asyncio.ensure_future(asyncio.sleep(0)))
+
+
 def _failing_for(group, push):
     def pushed(self):
         if self is group:
@@ -119,7 +123,9 @@ async def test_a_hub_that_could_not_start_starts_later(monkeypatch, method, erro
 
     monkeypatch.setattr(MemoryBroker, method, once)
     feed = revocation_feed()
-    feed._watcher = _Watcher(lambda revocation: None, lambda: None, time.monotonic() - 1)
+    feed._watcher = _Watcher(
+        lambda revocation: None, lambda: None, time.monotonic() - 1, asyncio.ensure_future(asyncio.sleep(0))
+    )
     feed._applied = _Applied(Cursor(memory.MemoryBroker("default", {}).cursor().epoch, 0), time.monotonic())
     send_event("c", "before")
     with suppress(BrokerUnavailable, RuntimeError):
@@ -179,7 +185,9 @@ async def test_a_stream_that_begins_while_the_hub_is_behind_gets_nothing_old(mon
         await default.stop()
         await default.start()
         ended = []
-        revocation_feed()._watcher = _Watcher(ended.append, lambda: None, time.monotonic())
+        revocation_feed()._watcher = _Watcher(
+            ended.append, lambda: None, time.monotonic(), asyncio.ensure_future(asyncio.sleep(0))
+        )
         for number in range(50):
             send_event("c", number)
         end_streams(user=7)

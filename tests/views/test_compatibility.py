@@ -62,7 +62,7 @@ async def check_stream(url, *wanted, headers=ACCEPT, application=None):
 
 async def answer_of(url, headers=ACCEPT):
     async with open_stream(get_asgi_application(), url, headers=headers) as stream:
-        await stream._until(lambda: stream._ended, SECONDS, "no end")
+        await stream._exchange.until(lambda: stream._exchange.is_over, SECONDS, "no end")
         return stream.status, stream.headers["content-type"], stream.body.decode()
 
 
@@ -145,7 +145,7 @@ async def test_a_token_in_a_header_ends_with_its_user():
         async with open_stream(get_asgi_application(), "/mine/", headers={**ACCEPT, "Name": "ada"}) as stream:
             await stream.take(1, SECONDS)
             await aend_streams(user=user)
-            await stream._until(lambda: stream._ended, SECONDS, "no end")
+            await stream._exchange.until(lambda: stream._exchange.is_over, SECONDS, "no end")
 
 
 @pytest.mark.parametrize("kind", ["class", "function"])

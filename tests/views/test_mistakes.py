@@ -150,7 +150,7 @@ async def test_a_sync_query_in_an_async_initial_state():
     logging.getLogger("serversent").addFilter(noted)
     with override_settings(SERVERSENT=MEMORY):
         async with open_stream(get_asgi_application(), "/state/") as stream:
-            await stream._until(lambda: stream._ended, 20, "no end")
+            await stream._exchange.until(lambda: stream._exchange.is_over, 20, "no end")
     logging.getLogger("serversent").removeFilter(noted)
     (note,) = noted.notes
     assert note.startswith("The initial state of tests.views.test_mistakes.state_in_async_code is async code")
@@ -266,7 +266,7 @@ urlpatterns += [path("by-hand/", by_hand), path("part/", a_part), path("by-tag/"
 async def page_of(url, **settings):
     with override_settings(**settings):
         async with open_stream(get_asgi_application(), url) as stream:
-            await stream._until(lambda: stream._ended, 20, "no end")
+            await stream._exchange.until(lambda: stream._exchange.is_over, 20, "no end")
             return stream.body.decode(), stream.headers
 
 

@@ -20,7 +20,7 @@ MANIFEST = {
 
 async def answer_of(url):
     async with open_stream(get_asgi_application(), url) as stream:
-        await stream._until(lambda: stream._ended, 20, "no end")
+        await stream._exchange.until(lambda: stream._exchange.is_over, 20, "no end")
         return stream.status, stream.headers.get("content-type", "")
 
 

@@ -40,12 +40,14 @@ class _Watcher(NamedTuple):
     """The open streams that revocations may match.
 
     ``on_revocation`` ends those that match. ``on_gap`` is called when revocations were pruned unread: it ends every
-    stream that has an identity. ``since``: when the first of them was opened, of ``time.monotonic()``.
+    stream that has an identity. ``since``: when the first of them was opened, of ``time.monotonic()``. ``polling``:
+    the task that polls the log while no hub reads it.
     """
 
     on_revocation: Callable[[Revocation], None]
     on_gap: Callable[[], None]
     since: float
+    polling: asyncio.Task[None]
 
 
 class _Applied(NamedTuple):
@@ -64,21 +66,19 @@ class RevocationFeed:
         self._watcher: _Watcher | None = None
         self._applied: _Applied | None = None
         self._url_task: asyncio.Task[None] | None = None  # loads the revocations that reject URLs, on the first use
-        self._poll_task: asyncio.Task[None] | None = None
         self._ahead_task: asyncio.Task[None] | None = None
 
     # Watching for open streams.
 
     def watch(self, on_revocation: Callable[[Revocation], None], on_gap: Callable[[], None]) -> None:
         """Call ``on_revocation`` and ``on_gap`` from now on. May be called again."""
-        if self._poll_task is None:
-            self._watcher = _Watcher(on_revocation, on_gap, time.monotonic())
-            self._poll_task = spawn_detached(self._poll())
+        if self._watcher is None:
+            self._watcher = _Watcher(on_revocation, on_gap, time.monotonic(), spawn_detached(self._poll()))
 
     def unwatch(self) -> None:
-        if self._poll_task is not None:
-            self._poll_task.cancel()
-        self._watcher = self._poll_task = None
+        if self._watcher is not None:
+            self._watcher.polling.cancel()
+        self._watcher = None
 
     def is_revoked(self, identity: Identity, channels: Collection[str]) -> bool:
         """Return whether a stream is known to be revoked."""

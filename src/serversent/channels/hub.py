@@ -80,8 +80,7 @@ class Hub:
         self._starting: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping: asyncio.TimerHandle | None = None
-        self._waiting_for_start = 0
-        self._next_batch: asyncio.Future[None] | None = None
+        self._next_batch = _Announcement()
 
     @property
     def is_running(self) -> bool:
@@ -103,7 +102,7 @@ class Hub:
         """Return when the tail runs. Join at once: an unused hub stops. Raises ``BrokerUnavailable``."""
         if self._tasks:
             return
-        self._waiting_for_start += 1
+        self._subscribers.expected += 1
         try:
             while not self._tasks:
                 if self._starting is None:
@@ -113,7 +112,7 @@ class Hub:
                 if not starting.cancelled():  # a stop cancels it: then start again
                     starting.result()
         finally:
-            self._waiting_for_start -= 1
+            self._subscribers.expected -= 1
             self._stop_if_unused()
 
     async def _start(self) -> None:
@@ -136,7 +135,7 @@ class Hub:
         if self._stopping is not None:
             self._stopping.cancel()
         self._stopping = None
-        if self._tasks and not self._subscribers and not self._waiting_for_start:
+        if self._tasks and not self._subscribers:
             loop = asyncio.get_running_loop()
             self._stopping = loop.call_later(LINGER_SECONDS, self._stop, context=contextvars.Context())
 
@@ -168,7 +167,7 @@ class Hub:
         self.is_behind = False
         for listener in self.listeners:
             listener.on_stop()
-        self._wake_waiting()
+        self._next_batch.announce()
         return tasks, broker
 
     @staticmethod
@@ -235,14 +234,7 @@ class Hub:
 
     async def wait_for_batch(self) -> None:
         """Wait for the next batch of the log, or for the end of the tail."""
-        if self._next_batch is None:
-            self._next_batch = asyncio.get_running_loop().create_future()
-        await asyncio.shield(self._next_batch)
-
-    def _wake_waiting(self) -> None:
-        waiting, self._next_batch = self._next_batch, None
-        if waiting is not None:
-            waiting.set_result(None)
+        await self._next_batch.wait()
 
     # New events. From the buffer to the last push there is no await, so that no stream sees one without the other.
 
@@ -264,7 +256,7 @@ class Hub:
         if self.is_behind:
             for listener in self.listeners:
                 listener.on_backlog(batch.cursor, batch.head)
-        self._wake_waiting()
+        self._next_batch.announce()
 
     def _jump(self, batch: Batch) -> None:
         """Go on at a batch that does not follow the last one."""
@@ -386,15 +378,33 @@ class Hub:
         return False
 
 
+class _Announcement:
+    """Wakes all tasks that wait for the next batch."""
+
+    def __init__(self) -> None:
+        self._future: asyncio.Future[None] | None = None
+
+    async def wait(self) -> None:
+        if self._future is None:
+            self._future = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._future)
+
+    def announce(self) -> None:
+        future, self._future = self._future, None
+        if future is not None:
+            future.set_result(None)
+
+
 class _Subscribers:
     """The streams of a hub, in groups, by the sets of their channels."""
 
     def __init__(self) -> None:
+        self.expected = 0  # streams that wait for the start of the hub, to join it
         self._groups: dict[frozenset[str], Group] = {}
         self._by_channel: dict[str, set[Group]] = {}
 
     def __len__(self) -> int:
-        return len(self._groups)
+        return len(self._groups) + self.expected
 
     def of_channel(self, channel: str) -> Iterable[Group]:
         return self._by_channel.get(channel, ())

@@ -79,6 +79,34 @@ class _Page(NamedTuple):
         return self.frames[bisect.bisect_right(self.frames, after, key=_offset) :], self.end
 
 
+class _PageCache:
+    """The last few pages of a log."""
+
+    def __init__(self) -> None:
+        self._pages: OrderedDict[tuple[frozenset[str], int], _Page] = OrderedDict()
+        self._bytes = 0
+
+    def __contains__(self, key: tuple[frozenset[str], int]) -> bool:
+        return key in self._pages
+
+    def find(self, channels: frozenset[str], after: int) -> _Page | None:
+        """Return a page of these channels that has the first events above an offset."""
+        for key, page in self._pages.items():
+            if key[0] == channels and page.after <= after < page.end:
+                self._pages.move_to_end(key)
+                return page
+        return None
+
+    def add(self, channels: frozenset[str], page: _Page) -> None:
+        if replaced := self._pages.pop((channels, page.after), None):
+            self._bytes -= replaced.size()
+        self._pages[channels, page.after] = page
+        self._bytes += page.size()
+        while self._bytes > KEPT_BYTES or len(self._pages) > KEPT_PAGES:
+            _, dropped = self._pages.popitem(last=False)
+            self._bytes -= dropped.size()
+
+
 class LogReader:
     """Reads one log. A hub makes another reader for another epoch.
 
@@ -88,8 +116,7 @@ class LogReader:
     def __init__(self, broker: Broker, frames_of: Callable[[Batch], Frames]) -> None:
         self._broker = broker
         self._frames_of = frames_of
-        self._pages: OrderedDict[tuple[frozenset[str], int], _Page] = OrderedDict()
-        self._page_bytes = 0
+        self._pages = _PageCache()
         # Chunks that were made since the hub's last batch: clients that come back at one time want the same.
         self._chunks: dict[_Key, tuple[list[WriteChunk], int]] = {}
         self._chunk_bytes = 0
@@ -127,7 +154,7 @@ class LogReader:
         ``end``, above ``after``: how far to read. Raises ``CursorExpired``, ``BrokerUnavailable``.
         """
         start = after - after % PAGE_OFFSETS
-        page = self._kept(channels, after)
+        page = self._pages.find(channels, after)
         if page is None and start != after and (channels, start) not in self._pages:
             with contextlib.suppress(CursorExpired):  # the events that were pruned may be before ``after``
                 page = await self._read(channels, start, end)
@@ -153,7 +180,7 @@ class LogReader:
         if isinstance(after, str):  # not kept: no floor was looked at
             return _Page(0, batch.end, frames)
         page = _Page(after, batch.end, frames)
-        self._keep(page, channels)
+        self._pages.add(channels, page)
         return page
 
     def chunks(self, channels: frozenset[str], after: int | Beginning) -> tuple[list[WriteChunk], int] | None:
@@ -179,22 +206,6 @@ class LogReader:
     def _check_open(self) -> None:
         if self._is_closing:
             raise BrokerUnavailable(self._broker.alias, "it is being closed")
-
-    def _kept(self, channels: frozenset[str], after: int) -> _Page | None:
-        for key, page in self._pages.items():
-            if key[0] == channels and page.after <= after < page.end:
-                self._pages.move_to_end(key)
-                return page
-        return None
-
-    def _keep(self, page: _Page, channels: frozenset[str]) -> None:
-        if replaced := self._pages.pop((channels, page.after), None):
-            self._page_bytes -= replaced.size()
-        self._pages[channels, page.after] = page
-        self._page_bytes += page.size()
-        while self._page_bytes > KEPT_BYTES or len(self._pages) > KEPT_PAGES:
-            _, dropped = self._pages.popitem(last=False)
-            self._page_bytes -= dropped.size()
 
 
 def _offset(entry: tuple[int, bytes]) -> int:

@@ -6,7 +6,7 @@ import contextvars
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
@@ -62,10 +62,8 @@ class ThreadedIterator:
         self._context = contextvars.copy_context()
         self._is_begun = False
         self._iterator = iterator
-        self._closers: tuple[Callable[[], Any], ...] = (iterator.close,) if hasattr(iterator, "close") else ()
         self._step: Future[Any] | None = None
-        self._interrupted: Future[None] | None = None
-        self._closed = False
+        self._closers: list[Callable[[], Any]] = [iterator.close] if hasattr(iterator, "close") else []
 
     def start(self, seconds: float) -> None:
         """Run up to the first value, but wait at most ``seconds`` for it. Raises what the iterator raises."""
@@ -79,14 +77,15 @@ class ThreadedIterator:
             self.close()
             raise error
 
-    def next_within(self, seconds: float) -> tuple[bool, Any]:
-        """Return ``(True, value)``, or ``(False, None)`` if there is none yet. Raises ``StopIteration`` at the end."""
+    def next_within(self, seconds: float, interrupted: Future[None]) -> tuple[bool, Any]:
+        """Return ``(True, value)``, or ``(False, None)`` if there is none yet. Raises ``StopIteration`` at the end.
+
+        ``interrupted``: another thread ends the iteration by it.
+        """
         if self._step is None:
             self._step = self._submit()
-        if self._interrupted is None:
-            self._interrupted = Future()
-        wait({self._step, self._interrupted}, timeout=seconds, return_when=FIRST_COMPLETED)
-        if self._interrupted.done():
+        wait({self._step, interrupted}, timeout=seconds, return_when=FIRST_COMPLETED)
+        if interrupted.done():
             raise StopIteration
         if not self._step.done():
             return False, None
@@ -95,12 +94,6 @@ class ThreadedIterator:
         if value is _END:
             raise StopIteration
         return True, value
-
-    def interrupt(self) -> None:
-        """Let ``next_within``, which another thread calls, end as if there were no more values."""
-        if self._interrupted is not None:
-            with contextlib.suppress(InvalidStateError):
-                self._interrupted.set_result(None)
 
     def __aiter__(self) -> "ThreadedIterator":
         return self
@@ -117,13 +110,12 @@ class ThreadedIterator:
 
     def close_with(self, *closers: Callable[[], Any]) -> None:
         """Call these too when the iterator is closed."""
-        self._closers += closers
+        self._closers.extend(closers)
 
     def close(self) -> None:
         """Close the iterator on its thread, after the step that runs; do not wait for it."""
-        if self._closed:
+        if self._thread.is_closed:
             return
-        self._closed = True
         thread = self._thread if self._test_executor is None else self._test_executor
         with contextlib.suppress(RuntimeError):  # the system has no more threads: then its place is free at least
             thread.submit(self._context.run, self._close)
@@ -132,7 +124,7 @@ class ThreadedIterator:
     def __del__(self) -> None:
         # A response that got lost on its way, under plain Django or WSGI: nobody else can tell. The garbage collector
         # calls this anywhere, also inside Thread.start() with its locks: no thread may be started here.
-        if not hasattr(self, "_closed"):
+        if not hasattr(self, "_closers"):  # the pool was full
             return
         if self._thread.is_running:
             self.close()

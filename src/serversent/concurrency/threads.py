@@ -55,7 +55,7 @@ class StreamThread:
     stream a dict. Nothing is created before the first call: most streams never make one.
     """
 
-    __slots__ = ("_calls", "_closed", "_idle_seconds", "_on_end", "_on_idle", "_prepare", "_running", "ended_idle")
+    __slots__ = ("_calls", "_closed", "_idle_seconds", "_running", "ended_idle", "on_end", "on_idle", "prepare")
 
     def __init__(
         self,
@@ -66,9 +66,9 @@ class StreamThread:
         on_end: Callable[[], None] | None = None,
     ) -> None:
         self._idle_seconds = idle_seconds
-        self._prepare = prepare
-        self._on_idle = on_idle
-        self._on_end = on_end
+        self.prepare = prepare
+        self.on_idle = on_idle
+        self.on_end = on_end
         self._calls: queue.SimpleQueue[_Call | None] | None = None
         self._running = False
         self._closed = False
@@ -92,7 +92,7 @@ class StreamThread:
         # Outside the lock: start() waits for the thread, in which the garbage collector may want the lock.
         try:
             arguments = calls, shared_connections()
-            threading.Thread(target=self._work, args=arguments, name="serversent-stream", daemon=True).start()
+            threading.Thread(target=_work, args=(self, *arguments), name="serversent-stream", daemon=True).start()
         except RuntimeError:  # the system has no more threads, or the interpreter is shutting down
             with _lock:
                 self._running = False
@@ -115,50 +115,53 @@ class StreamThread:
             running = self._running
             if running and self._calls is not None:
                 self._calls.put(None)
-        if not running and self._on_end is not None:
-            self._on_end()
+        if not running and self.on_end is not None:
+            self.on_end()
 
-    def _work(self, calls: "queue.SimpleQueue[_Call | None]", shared: dict[str, Any]) -> None:
-        ident = threading.get_ident()
-        _working[ident] = self
-        for alias, connection in shared.items():
-            connections[alias] = connection
-        is_prepared = self._prepare is None
-        while (call := self._next_call(calls)) is not None:
-            future, fn = call
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                if not is_prepared and self._prepare is not None:
-                    self._prepare()  # its error is the call's: nothing runs on a connection that is not prepared
-                    is_prepared = True
-                future.set_result(fn())
-            except BaseException as error:
-                future.set_exception(error)
-            # They hold the generator's frame and its values: not kept while idle.
-            del call, future, fn
-        try:
-            _close_connections(shared)
-        except Exception:
-            logger.exception("A stream's database connection could not be closed")
-        del _working[ident]
-        if self._closed and self._on_end is not None:
-            self._on_end()
-
-    def _next_call(self, calls: "queue.SimpleQueue[_Call | None]") -> "_Call | None":
+    def next_call(self, calls: "queue.SimpleQueue[_Call | None]") -> "_Call | None":
+        """Wait for the next call, in the thread; ``None``: the thread ends."""
         while True:
             try:
                 return calls.get(timeout=self._idle_seconds)
             except queue.Empty:
                 if _in_transaction():
                     continue
-            if self._on_idle is not None:
-                self._on_idle()
+            if self.on_idle is not None:
+                self.on_idle()
             with _lock:
                 if calls.empty():
                     self._running = False
                     self.ended_idle = True
                     return None
+
+
+def _work(owner: StreamThread, calls: "queue.SimpleQueue[_Call | None]", shared: dict[str, Any]) -> None:
+    """Run the calls of a stream, in their thread."""
+    ident = threading.get_ident()
+    _working[ident] = owner
+    for alias, connection in shared.items():
+        connections[alias] = connection
+    is_prepared = owner.prepare is None
+    while (call := owner.next_call(calls)) is not None:
+        future, fn = call
+        if not future.set_running_or_notify_cancel():
+            continue
+        try:
+            if not is_prepared and owner.prepare is not None:
+                owner.prepare()  # its error is the call's: nothing runs on a connection that is not prepared
+                is_prepared = True
+            future.set_result(fn())
+        except BaseException as error:
+            future.set_exception(error)
+        # They hold the generator's frame and its values: not kept while idle.
+        del call, future, fn
+    try:
+        _close_connections(shared)
+    except Exception:
+        logger.exception("A stream's database connection could not be closed")
+    del _working[ident]
+    if owner.is_closed and owner.on_end is not None:
+        owner.on_end()
 
 
 def _close_connections(shared: dict[str, Any]) -> None:

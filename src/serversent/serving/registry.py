@@ -56,8 +56,7 @@ class ConnectionRegistry:
         self._connections: set[Connected] = set()
         self._index = _Index()
         self._slots: Counter[Slot] = Counter()
-        self._timer: asyncio.TimerHandle | None = None
-        self._due_at = 0.0  # when the timer is due, of ``time.monotonic()``
+        self._timer = _Timer(self._on_tick)
         self._is_draining = False
         self._session_watch = _SessionWatch(self._index, self.end_session)
         self._feed: RevocationFeed | None = None
@@ -97,16 +96,14 @@ class ConnectionRegistry:
         self._connections.add(connection)
         if self._is_draining:
             connection.drain(random.uniform(0, setting("DRAIN_SECONDS")))
-        if self._timer is None:
-            self._schedule_tick()
+        self._timer.start()
         self._index_connection(connection)
 
     def discard(self, connection: Connected) -> None:
         self._connections.discard(connection)
         self._index.discard(connection)
-        if not self._connections and self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if not self._connections:
+            self._timer.stop()
             if self._feed is not None:
                 self._feed.unwatch()
 
@@ -165,25 +162,46 @@ class ConnectionRegistry:
             if connection.identity.is_known:
                 _guarded(connection, connection.end)
 
-    # The timer.
-
-    def _schedule_tick(self) -> None:
-        seconds = min(1.0, setting("HEARTBEAT_SECONDS") / 4)
-        # In a new context: otherwise that of the first request would be kept.
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(seconds, self._on_tick, context=contextvars.Context())
-        self._due_at = time.monotonic() + seconds
-
-    def _on_tick(self) -> None:
-        now, heartbeat_seconds = time.monotonic(), setting("HEARTBEAT_SECONDS")
-        loop_monitor().note_delay(now - self._due_at)
+    def _on_tick(self, now: float) -> None:
+        heartbeat_seconds = setting("HEARTBEAT_SECONDS")
         for connection in list(self._connections):
             try:
                 connection.on_tick(now, heartbeat_seconds)
             except Exception:
                 _end_failed(connection)
         self._session_watch.on_tick(now)
-        self._schedule_tick()
+
+
+class _Timer:
+    """One timer for all connections of an event loop."""
+
+    def __init__(self, on_tick: Callable[[float], None]) -> None:
+        self._call = on_tick
+        self._handle: asyncio.TimerHandle | None = None
+        self._due_at = 0.0  # of ``time.monotonic()``
+
+    def start(self) -> None:
+        if self._handle is None:
+            self._schedule()
+
+    def stop(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        self._handle = None
+
+    def _schedule(self) -> None:
+        seconds = min(1.0, setting("HEARTBEAT_SECONDS") / 4)
+        # In a new context: otherwise that of the first request would be kept.
+        loop = asyncio.get_running_loop()
+        self._handle = loop.call_later(seconds, self._tick, context=contextvars.Context())
+        self._due_at = time.monotonic() + seconds
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        loop_monitor().note_delay(now - self._due_at)
+        self._call(now)
+        if self._handle is not None:
+            self._schedule()
 
 
 class _SessionWatch:

@@ -1,6 +1,8 @@
 """The source that runs a sync generator, in a thread of its own."""
 
+import contextlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, InvalidStateError
 from typing import Any
 
 from ..concurrency.live_servers import served_by_thread
@@ -44,12 +46,18 @@ class SyncGeneratorStream(GeneratorStream):
             super().cancel_threadsafe()
 
     def frames_in_thread(self) -> Iterator[bytes]:
+        interrupted: Future[None] = Future()
+
+        def interrupt() -> None:
+            with contextlib.suppress(InvalidStateError):
+                interrupted.set_result(None)
+
         try:
-            with served_by_thread(self._iterator.interrupt):
+            with served_by_thread(interrupt):
                 yield self.opening()
                 while True:
                     try:
-                        has_value, value = self._iterator.next_within(setting("HEARTBEAT_SECONDS"))
+                        has_value, value = self._iterator.next_within(setting("HEARTBEAT_SECONDS"), interrupted)
                         frame = encode_yielded(self.name, value) if has_value else HEARTBEAT_FRAME
                     except StopIteration:
                         break

@@ -45,6 +45,98 @@ class _Handler(ASGIHandler):
         await DjangoASGIHandler.handle(self, scope, receive, send)
 
 
+class _Exchange:
+    """The application's side of one response: what a server would do.
+
+    ``executor``: runs sync code where the test has its database connection; ``None``: in threads, as in production.
+    """
+
+    def __init__(self, application: Any, scope: dict[str, Any], executor: Any) -> None:
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.body = b""
+        self.is_over = False  # the body has ended
+        self.gone = asyncio.Event()  # the client has left
+        self._application = application
+        self._scope = scope
+        self._executor = executor
+        self._parser = EventParser()
+        self._events: list[ReceivedEvent] = []
+        self._changed = asyncio.Condition()
+        self._requests = iter([{"type": "http.request", "body": b"", "more_body": False}])
+        self._task = asyncio.ensure_future(self._run())
+        self._task.add_done_callback(lambda _: asyncio.ensure_future(self._notify()))
+
+    async def _run(self) -> None:
+        if self._executor is None:
+            await self._application(self._scope, self._receive, self._send)
+            return
+        test_executor.set(self._executor)
+        async with ThreadSensitiveContext(executor=self._executor):
+            await self._application(self._scope, self._receive, self._send)
+
+    async def close(self) -> None:
+        self.gone.set()
+        _, running = await asyncio.wait({self._task}, timeout=TIMEOUT_SECONDS)
+        for task in running:
+            task.cancel()
+        await stop_hubs()
+        await _connections_closed()  # a test database with connections cannot be destroyed
+        if not running and not self._task.cancelled() and (error := self._task.exception()):
+            raise error
+
+    async def _receive(self) -> dict[str, Any]:
+        for message in self._requests:
+            return message
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.headers = {name.decode().lower(): value.decode("latin-1") for name, value in message["headers"]}
+            self.status = message["status"]
+        else:
+            self.body += message.get("body", b"")
+            self._events += self._parser.feed(message.get("body", b""))
+            self.is_over = not message.get("more_body", False)
+        await self._notify()
+
+    async def _notify(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def until(self, condition: Callable[[], Any], timeout: float, problem: str) -> None:
+        """Wait for a condition. Raises ``TimeoutError``, and ``EOFError`` if the stream ends before."""
+
+        def is_over() -> bool:
+            return bool(condition()) or self.is_over or self._task.done()
+
+        try:
+            async with asyncio.timeout(timeout), self._changed:
+                await self._changed.wait_for(is_over)
+        except TimeoutError:
+            raise TimeoutError(f"{problem} within {timeout:g} s. {await self._situation()}") from None
+        if not condition():
+            raise EOFError(f"The stream ended: {problem}. {await self._situation()}")
+
+    async def _situation(self) -> str:
+        said = f"Status {self.status}, body so far: {self.body[-300:]!r}."
+        if self._executor is None:
+            return said
+        if waiting := await asyncio.wrap_future(self._executor.submit(_waiting_for_commit)):
+            said += (
+                f" {waiting} callbacks wait for the commit of a transaction, which a TestCase never does: use "
+                "TransactionTestCase, or self.captureOnCommitCallbacks(execute=True)."
+            )
+        return said
+
+    async def take(self, count: int, timeout: float, problem: str) -> list[ReceivedEvent]:
+        await self.until(lambda: len(self._events) >= count, timeout, problem)
+        taken = self._events[:count]
+        del self._events[:count]
+        return taken
+
+
 class Stream:
     """One open response, made by ``open_stream``. Use it as ``async with`` in async tests, as ``with`` in others.
 
@@ -69,135 +161,64 @@ class Stream:
             "server": ("testserver", 80),
             "client": ("127.0.0.1", 0),
         }
-        self.status = 0
-        self.headers: dict[str, str] = {}
-        self.body = b""
-        self._parser = EventParser()
-        self._events: list[ReceivedEvent] = []
-        self._ended = False
-        self._thread: _LoopThread | None = None
-        self._executor: Any = None
-        self._settings: Any = None
-        self._kept_open: list[Any] = []
+        self._database = _TestDatabase()
+        self._thread: _LoopThread | None = None  # of the event loop, in a sync test
+        self._exchange: _Exchange
+
+    @property
+    def status(self) -> int:
+        return self._exchange.status
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return self._exchange.headers
+
+    @property
+    def body(self) -> bytes:
+        return self._exchange.body
+
+    def next(self, timeout: float = TIMEOUT_SECONDS) -> Any:
+        """Return the next event, a ``ReceivedEvent`` with ``data``, ``event`` and ``id``."""
+        return self._wait(self._next(timeout))
+
+    async def _next(self, timeout: float) -> ReceivedEvent:
+        return (await self._exchange.take(1, timeout, "no event"))[0]
+
+    def take(self, count: int, timeout: float = TIMEOUT_SECONDS) -> Any:
+        """Return the next ``count`` events."""
+        return self._wait(self._exchange.take(count, timeout, f"fewer than {count} events"))
+
+    def _wait(self, waiting: Coroutine[Any, Any, T]) -> Any:
+        return waiting if self._thread is None else self._thread.run(waiting)
+
+    async def _open(self, executor: Any) -> None:
+        self._exchange = _Exchange(self._application, self._scope, executor)
+        await self._exchange.until(lambda: self._exchange.status, TIMEOUT_SECONDS, "no response")
 
     # Async.
 
     async def __aenter__(self) -> "Stream":
-        # The thread in which Django's async tests run sync code, where their transaction is.
-        self._executor = getattr(AsyncToSync.executors, "current", None)
-        await sync_to_async(self._prepare)()
+        await sync_to_async(self._database.prepare)()
         try:
-            await self._open()
+            await self._open(_async_executor())
         except BaseException:
             await self.__aexit__()
             raise
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        await self._close()
-        self._restore()
-        if self._executor is None:  # pytest's: sync code runs in a thread whose connections nobody else would close
+        await self._exchange.close()
+        self._database.restore()
+        if _async_executor() is None:  # pytest's: sync code ran in a thread whose connections nobody else would close
             await sync_to_async(_close_unused)()
-
-    async def _open(self) -> None:
-        self._changed = asyncio.Condition()
-        self._gone = asyncio.Event()
-        self._requested = False
-        self._task = asyncio.ensure_future(self._run())
-        self._task.add_done_callback(lambda _: asyncio.ensure_future(self._notify()))
-        await self._until(lambda: self.status, TIMEOUT_SECONDS, "no response")
-
-    async def _run(self) -> None:
-        if self._executor is None:
-            await self._application(self._scope, self._receive, self._send)
-            return
-        test_executor.set(self._executor)
-        async with ThreadSensitiveContext(executor=self._executor):
-            await self._application(self._scope, self._receive, self._send)
-
-    async def _close(self) -> None:
-        self._gone.set()
-        _, running = await asyncio.wait({self._task}, timeout=TIMEOUT_SECONDS)
-        for task in running:
-            task.cancel()
-        await stop_hubs()
-        await _connections_closed()  # a test database with connections cannot be destroyed
-        if not running and not self._task.cancelled() and (error := self._task.exception()):
-            raise error
-
-    async def _receive(self) -> dict[str, Any]:
-        if not self._requested:
-            self._requested = True
-            return {"type": "http.request", "body": b"", "more_body": False}
-        await self._gone.wait()
-        return {"type": "http.disconnect"}
-
-    async def _send(self, message: dict[str, Any]) -> None:
-        if message["type"] == "http.response.start":
-            self.headers = {name.decode().lower(): value.decode("latin-1") for name, value in message["headers"]}
-            self.status = message["status"]
-        else:
-            self.body += message.get("body", b"")
-            self._events += self._parser.feed(message.get("body", b""))
-            self._ended = not message.get("more_body", False)
-        await self._notify()
-
-    async def _notify(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
-
-    async def _until(self, condition: Callable[[], Any], timeout: float, what: str) -> None:
-        def is_over() -> bool:
-            return bool(condition()) or self._ended or self._task.done()
-
-        try:
-            async with asyncio.timeout(timeout), self._changed:
-                await self._changed.wait_for(is_over)
-        except TimeoutError:
-            raise TimeoutError(f"{what} within {timeout:g} s. {await self._situation()}") from None
-        if not condition():
-            raise EOFError(f"The stream ended: {what}. {await self._situation()}")
-
-    async def _situation(self) -> str:
-        said = f"Status {self.status}, body so far: {self.body[-300:]!r}."
-        if self._executor is None:
-            return said
-        if waiting := await asyncio.wrap_future(self._executor.submit(_waiting_for_commit)):
-            said += (
-                f" {waiting} callbacks wait for the commit of a transaction, which a TestCase never does: use "
-                "TransactionTestCase, or self.captureOnCommitCallbacks(execute=True)."
-            )
-        return said
-
-    async def _next(self, timeout: float) -> ReceivedEvent:
-        await self._until(lambda: self._events, timeout, "no event")
-        return self._events.pop(0)
-
-    async def _take(self, count: int, timeout: float) -> list[ReceivedEvent]:
-        await self._until(lambda: len(self._events) >= count, timeout, f"fewer than {count} events")
-        taken, self._events = self._events[:count], self._events[count:]
-        return taken
-
-    # Either.
-
-    def next(self, timeout: float = TIMEOUT_SECONDS) -> Any:
-        """Return the next event, a ``ReceivedEvent`` with ``data``, ``event`` and ``id``."""
-        return self._wait(self._next(timeout))
-
-    def take(self, count: int, timeout: float = TIMEOUT_SECONDS) -> Any:
-        """Return the next ``count`` events."""
-        return self._wait(self._take(count, timeout))
-
-    def _wait(self, waiting: Coroutine[Any, Any, T]) -> Any:
-        return waiting if self._thread is None else self._thread.run(waiting)
 
     # Sync: the event loop has a thread, and this one runs the sync code of views, on the test's connections.
 
     def __enter__(self) -> "Stream":
-        self._prepare()
-        self._thread = self._executor = _LoopThread()
+        self._database.prepare()
+        self._thread = _LoopThread()
         try:
-            self._thread.run(self._open())
+            self._thread.run(self._open(self._thread))
         except BaseException:
             self.__exit__()
             raise
@@ -206,14 +227,25 @@ class Stream:
     def __exit__(self, *error: object) -> None:
         assert self._thread is not None
         try:
-            self._thread.run(self._close())
+            self._thread.run(self._exchange.close())
         finally:
             self._thread.stop()
-            self._restore()
+            self._database.restore()
 
-    # A TestCase never commits, so the memory broker replaces the database's there.
 
-    def _prepare(self) -> None:
+def _async_executor() -> Any:
+    """Return the thread in which Django's async tests run sync code, where their transaction is."""
+    return getattr(AsyncToSync.executors, "current", None)
+
+
+class _TestDatabase:
+    """The log of a test. A ``TestCase`` never commits, so the memory broker replaces the database's there."""
+
+    def __init__(self) -> None:
+        self._settings: Any = None
+        self._kept_open: list[Any] = []
+
+    def prepare(self) -> None:
         self._kept_open = _keep_open()
         self._use_memory()
 
@@ -221,7 +253,7 @@ class Stream:
         owner = _testcase_block() or _flushed_epoch()
         if owner is None:
             return
-        stood_in_for = [(alias, _cursor_of(alias)) for alias in broker_settings()] if _owners != [owner] else []
+        replaced = [(alias, _cursor_of(alias)) for alias in broker_settings()] if _owners != [owner] else []
         if _owners != [owner]:  # each test has a log of its own
             _owners[:] = [owner]
             memory.clear()
@@ -234,11 +266,11 @@ class Stream:
         }
         self._settings = override_settings(SERVERSENT=configured)
         self._settings.enable()
-        for alias, cursor in stood_in_for:
+        for alias, cursor in replaced:
             if cursor is not None:  # so that a cursor or a signed URL of a rendered page is one of this log
                 memory.begin_at(alias, cursor)
 
-    def _restore(self) -> None:
+    def restore(self) -> None:
         if self._settings is not None:
             self._settings.disable()
             self._settings = None
