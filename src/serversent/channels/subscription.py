@@ -29,15 +29,15 @@ class Subscription:
 
 
     ``channels``: a name or several. ``initial``: a function of no arguments, sync or async, that returns a value or
-    yields values, as a generator view does: the state before the first event. It is asked for on a first connect and
-    after each ``reset``, after the cursor was taken, so that nothing is missing between the state and the events.
-    ``start``: ``"now"``; ``"latest"`` to begin with the newest event of each channel; ``"oldest"`` to begin with all
-    that is kept. ``expires``: when the stream ends and its client has to ask again, in seconds, as a ``timedelta`` or
-    as an aware ``datetime``.
+    yields values, as a generator view does: the state before the first event. It is called on a first connect and after
+    each ``reset``, after the cursor was taken, so that no event is missing between the state and the events. ``start``:
+    ``"now"``; ``"latest"`` to begin with the newest event of each channel; ``"oldest"`` to begin with all that is kept.
+    ``expires``: when the stream ends and its client has to ask again, in seconds, as a ``timedelta`` or as an aware
+    ``datetime``.
 
     ``control_events``: ``False`` for clients that take the data of every event for theirs (the AI SDK, AG-UI): they get
-    no ``ready``, ``reset`` and ``end``. Their positions are told by ids alone. When the stream is over the body ends;
-    when it ends for another reason (a new deployment, its age) it is cut, so that they do not take half for all.
+    no ``ready``, ``reset`` and ``end``. Ids alone tell their positions. When the stream is complete, the body ends;
+    otherwise (a new deployment, its age) the connection is cut, so that they do not take a part for the whole.
 
     Raises ``InvalidChannel``, and ``InvalidSubscription`` for anything else that is wrong.
     """

@@ -176,7 +176,7 @@ _working: dict[int, StreamThread] = {}  # by the thread's ident
 
 
 def wait_closed(seconds: float) -> bool:
-    """Wait until the threads of streams that are over have closed their connections; say whether they have."""
+    """Wait until the threads of ended streams have closed their connections. Return whether they have."""
     deadline = time.monotonic() + seconds
     while any(thread.is_closed for thread in list(_working.values())):
         if time.monotonic() >= deadline:

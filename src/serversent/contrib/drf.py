@@ -35,7 +35,7 @@ class EventStreamRenderer(BaseRenderer):  # type: ignore[misc]
     def render(
         self, data: Any, accepted_media_type: str | None = None, renderer_context: Mapping[str, Any] | None = None
     ) -> bytes:
-        """Return ``data`` as JSON, and let the response say so."""
+        """Return ``data`` as JSON, and set the content type of the response."""
         response = (renderer_context or {}).get("response")
         if response is not None:
             response["Content-Type"] = JSONRenderer.media_type

@@ -10,12 +10,12 @@ from django.db import models, router
 from django.utils import timezone
 
 from .events import STATE, change, channel_of
-from .publishing import alias_of, published
+from .publishing import alias_of, transaction_with_events
 
 if TYPE_CHECKING:
     from .models import AbstractNotification
 
-__all__ = ["delete", "mark", "prune", "told", "unread_counts"]
+__all__ = ["delete", "mark", "prune", "publishing_change", "unread_counts"]
 
 BATCH = 500
 
@@ -23,7 +23,7 @@ _Ids = Mapping[Any, Collection[int]]
 
 
 def mark(queryset: models.QuerySet[Any], *, is_read: bool) -> int:
-    """Mark all of a queryset that are not marked so; return how many they were."""
+    """Mark all of a queryset as read or unread. Return how many were changed."""
     moment = timezone.now() if is_read else None
     rows = queryset.filter(read=not is_read)
 
@@ -46,7 +46,7 @@ def prune(model: type[models.Model], before: datetime.datetime, *, unread: bool 
     """Remove old notifications that were read; with ``unread``, the others, too. Each batch is a transaction."""
     old: models.QuerySet[Any] = model._base_manager.using(router.db_for_write(model)).filter(created_at__lt=before)
     removed = 0
-    # Nobody's number changes with those that were read, and so nobody is told.
+    # Removing read notifications changes no number, so no event is sent.
     for rows, remove in ((old.filter(read=True), models.QuerySet.delete), *[(old, delete)] * unread):
         while keys := list(rows.order_by("created_at").values_list("pk", flat=True)[:BATCH]):
             remove(old.filter(pk__in=keys))
@@ -55,33 +55,35 @@ def prune(model: type[models.Model], before: datetime.datetime, *, unread: bool 
 
 
 def _in_batches(rows: models.QuerySet[Any], what: str, apply: Callable[[models.QuerySet[Any]], Any]) -> list[Any]:
-    """Apply a change to all of a queryset in one transaction, and tell their users."""
+    """Apply a change to all of a queryset in one transaction, with an event for each of their users."""
     model, alias = rows.model, alias_of(rows)
-    # Before the transaction: on SQLite one that reads and then writes may fail for that.
+    # Before the transaction: on SQLite a transaction that reads and then writes may fail.
     found = list(rows.using(alias).order_by("pk").values_list("pk", "user_id"))
     done: list[Any] = []
     ids: dict[Any, list[int]] = defaultdict(list)
     for key, user in found:
         ids[user].append(key)
-    with published(alias) as publish:
+    with transaction_with_events(alias) as publish:
         for start in range(0, len(found), BATCH):
             keys = [key for key, _ in found[start : start + BATCH]]
             done.append(apply(model._base_manager.using(alias).filter(pk__in=keys)))
-        _tell(publish, model, alias, what, ids)
+        _publish_change(publish, model, alias, what, ids)
     return done
 
 
 @contextlib.contextmanager
-def told(notification: "AbstractNotification", what: str, using: str | None) -> Iterator[None]:
+def publishing_change(notification: "AbstractNotification", what: str, using: str | None) -> Iterator[None]:
     """Publish the change that the block makes to one notification, in one transaction with it."""
     alias = using or router.db_for_write(type(notification), instance=notification)
     ids = {notification.user_id: [notification.pk]}
-    with published(alias) as publish:
+    with transaction_with_events(alias) as publish:
         yield
-        _tell(publish, type(notification), alias, what, ids)
+        _publish_change(publish, type(notification), alias, what, ids)
 
 
-def _tell(publish: Callable[[list[Any]], None], model: type[models.Model], alias: str, what: str, ids: _Ids) -> None:
+def _publish_change(
+    publish: Callable[[list[Any]], None], model: type[models.Model], alias: str, what: str, ids: _Ids
+) -> None:
     users = list(ids)
     for start in range(0, len(users), BATCH):
         batch = users[start : start + BATCH]

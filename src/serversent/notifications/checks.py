@@ -11,7 +11,7 @@ from django.db import router
 from serversent.errors import ServerSentError
 
 from .models import notification_model
-from .publishing import has_the_log
+from .publishing import has_log
 
 __all__ = ["check_setup"]
 
@@ -32,7 +32,7 @@ def check_setup(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[
     except ImproperlyConfigured as error:
         return [*found, Error(str(error), id="serversent.E021")]
     try:
-        is_one = has_the_log(alias)
+        is_one = has_log(alias)
     except (ImportError, ImproperlyConfigured, ServerSentError, TypeError):  # check_brokers tells of it
         return found
     if not is_one:

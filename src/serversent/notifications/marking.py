@@ -29,7 +29,7 @@ RETRY_SECONDS = 5.0
 IDLE_SECONDS = 5.0
 EXIT_SECONDS = 2.0
 # How long a new stream waits for pending marks. A long transaction may hold them up.
-SETTLE_SECONDS = 0.5
+MARK_WAIT_SECONDS = 0.5
 BATCH = 1000
 
 # The bytes that wait while the database is away. More are dropped: clients without a cursor get these notifications
@@ -131,7 +131,7 @@ marker = Marker()
 def wait_for_pending() -> None:
     """Give pending ``sent_at`` updates a moment to finish, before unsent notifications are queried."""
     if test_executor.get() is None:
-        marker.wait_for_pending(SETTLE_SECONDS)
+        marker.wait_for_pending(MARK_WAIT_SECONDS)
 
 
 def connect() -> None:

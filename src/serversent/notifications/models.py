@@ -135,26 +135,26 @@ class AbstractNotification(models.Model):
         return f"{self.text:.60}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save it. That it was read, or is not any more, is told to the open pages of its user."""
+        """Save the notification. If its read state has changed, the open pages of its user get an event."""
         if fields := kwargs.get("update_fields"):
             moments = {"sent": "sent_at", "read": "read_at"}
             kwargs["update_fields"] = fields = [moments.get(name, name) for name in fields]
         using = kwargs.get("using")
-        with self._told_if_read(using) if fields is None or "read_at" in fields else contextlib.nullcontext():
+        with self._publishing_read_state(using) if fields is None or "read_at" in fields else contextlib.nullcontext():
             super().save(*args, **kwargs)
 
     def delete(self, using: str | None = None, keep_parents: bool = False) -> tuple[int, dict[str, int]]:
-        with changes.told(self, "deleted", using):
+        with changes.publishing_change(self, "deleted", using):
             return super().delete(using, keep_parents)
 
-    def _told_if_read(self, using: str | None) -> contextlib.AbstractContextManager[None]:
+    def _publishing_read_state(self, using: str | None) -> contextlib.AbstractContextManager[None]:
         if self._state.adding or "read_at" in self.get_deferred_fields():
             return contextlib.nullcontext()
         alias = using or router.db_for_write(type(self), instance=self)
         was = type(self)._base_manager.using(alias).filter(pk=self.pk).values_list("read", flat=True).first()
         if was is None or was == self.read:
             return contextlib.nullcontext()
-        return changes.told(self, "read" if self.read else "unread", using)
+        return changes.publishing_change(self, "read" if self.read else "unread", using)
 
     @property
     def safe_url(self) -> str:

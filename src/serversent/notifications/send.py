@@ -15,7 +15,7 @@ from serversent.concurrency.sync_code import for_sync_code
 from .changes import unread_counts
 from .events import NOTIFICATION, STATE, channel_of
 from .models import MAX_URL_CHARACTERS, AbstractNotification, check_level, notification_model, validate_url
-from .publishing import alias_of, published
+from .publishing import alias_of, transaction_with_events
 
 __all__ = ["asend_notification", "resend", "save_and_publish", "send_notification"]
 
@@ -83,7 +83,7 @@ def resend(notifications: models.QuerySet[Any]) -> int:
     visit."""
     model, alias = notifications.model, alias_of(notifications)
     keys = list(notifications.using(alias).order_by("pk").values_list("pk", flat=True))
-    with published(alias) as publish:
+    with transaction_with_events(alias) as publish:
         for batch in _batches(keys, RESEND_BATCH):
             rows = model._base_manager.using(alias).filter(pk__in=batch)
             rows.update(sent_at=None)
@@ -105,7 +105,7 @@ def _send_one(model: type[AbstractNotification], key: Any, values: dict[str, Any
 def save_and_publish(notification: AbstractNotification) -> None:
     """Send a notification that was made by hand, and is not saved yet."""
     alias = router.db_for_write(type(notification))
-    with published(alias) as publish:
+    with transaction_with_events(alias) as publish:
         notification.save(using=alias, force_insert=True)
         publish(_events([notification]))
 
@@ -113,7 +113,7 @@ def save_and_publish(notification: AbstractNotification) -> None:
 def _send_many(model: type[AbstractNotification], users: Iterable[Any], values: dict[str, Any]) -> int:
     alias = router.db_for_write(model)
     keys = list(_keys(users))  # before the transaction: on SQLite one that reads and then writes may fail for that
-    with published(alias) as publish:
+    with transaction_with_events(alias) as publish:
         for batch in _batches(keys, _batch_of(values)):
             rows = [model(user_id=key, **values) for key in batch]
             publish(_events(model._base_manager.using(alias).bulk_create(rows)))

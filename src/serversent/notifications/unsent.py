@@ -19,7 +19,7 @@ from serversent.wire.cursor import Cursor
 
 from .events import NOTIFICATION, STATE, channel_of, key_of
 from .models import AbstractNotification, notification_model
-from .publishing import has_the_log
+from .publishing import has_log
 
 __all__ = ["Unsent"]
 
@@ -96,7 +96,7 @@ def _rows(model: type[AbstractNotification], alias: str, user_key: Any) -> Itera
 
 def _logged(alias: str, channel: str, cursor: Cursor) -> Iterator[Any]:
     """Yield querysets of the events after a cursor, where they are in the same database as the notifications."""
-    if not has_the_log(alias):
+    if not has_log(alias):
         return
     after = Event.objects.filter(id__gt=cursor.offset)
     for events in (after, OutboxEvent.objects.all()):  # the outbox: committed events without an offset

@@ -24,7 +24,7 @@ from serversent.views.refusals import refusal
 from serversent.views.request import last_event_id
 
 from . import marking
-from .access import adopt, has_token, notified_user
+from .access import has_token, notified_user, set_request_user
 from .events import channel_of
 from .models import NotificationQuerySet, notification_model
 from .unsent import Unsent
@@ -49,7 +49,7 @@ def _for_user(*methods: str) -> Callable[[View], View]:
             if user is None:
                 # Never a redirect: an EventSource would follow it to the page with the login.
                 return JsonResponse({"detail": _("Log in to see your notifications.")}, status=403)
-            if not adopt(request, user):
+            if not set_request_user(request, user):
                 return refusal(StreamRefused(401, WRONG_USER))
             try:
                 return view(request, *args, **kwargs)

@@ -47,7 +47,7 @@ def event_stream(context: Context, *channels: str, **options: Any) -> SafeString
 
 
 def request_of(tag: str, context: Context) -> HttpRequest:
-    """Return the request that a template is rendered for. Raises ``ImproperlyConfigured`` if it was not told."""
+    """Return the request of a template. Raises ``ImproperlyConfigured`` if the context has none."""
     request: HttpRequest | None = context.get("request")
     if request is None:
         raise ImproperlyConfigured(

@@ -47,7 +47,8 @@ def script_element(request: HttpRequest | None, *, public: bool = False) -> Safe
 
 
 def explain_missing_script(request: HttpRequest, response: HttpResponseBase) -> None:
-    """In development, let a page with an ``<event-stream>`` and without the client say so in the browser's console."""
+    """In development, add a hint for the browser's console to a page with an ``<event-stream>`` and without the
+    client."""
     if not settings.DEBUG or not isinstance(response, HttpResponse) or hasattr(request, "_serversent_script"):
         return
     is_html = response.headers.get("Content-Type", "").startswith("text/html")

@@ -31,7 +31,8 @@ def _is_test_client(request: HttpRequest) -> bool:
 
 
 def is_runserver(request: HttpRequest) -> bool:
-    """Whether this is Django's own server, which has a thread for every request; if so, say once what is better."""
+    """Return whether this is Django's own server, which has a thread for every request. If so, log once how to replace
+    it."""
     found = str(request.META.get("SERVER_SOFTWARE", "")).startswith("WSGIServer")
     if found:
         _log_runserver_once()

@@ -1,7 +1,6 @@
 """Pruning: old events leave the log in small batches, and the same transaction notes the floor of their channels.
 
-The floor is exact for each channel, so that a client that has seen all there was of its channels is never told that it
-missed something.
+The floor is exact for each channel, so that a client that has missed no event of its channels is never reset.
 """
 
 import contextlib

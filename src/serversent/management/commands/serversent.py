@@ -144,7 +144,7 @@ class Command(BaseCommand):
                 time.sleep(retry)
 
     def _read(self, url: str, headers: dict[str, str], parser: EventParser) -> bool:
-        """Print what one response brings; say whether to come again."""
+        """Print the events of one response. Return whether to connect again."""
         if parser.last_event_id:
             headers = {**headers, "Last-Event-ID": parser.last_event_id}
         if not url.startswith(("http://", "https://")):
