@@ -7,12 +7,12 @@ ENVIRONMENT = $(PYTHON) scripts/environment.py
 BIN = .venv/bin
 
 # A second run of the environment script is a no-op.
-.PHONY: help environment demo test test-all test-main test-outside test-browser test-pairs test-newest test-servers services client lint docs bench bench-quick chaos mutate coverage clean
+.PHONY: help environment demo test quick-main quick-browser test-all test-main test-outside test-browser test-pairs test-newest test-servers services client lint docs bench bench-quick chaos mutate coverage clean
 
 help:
 	@echo 'make demo      the demo page on http://127.0.0.1:$(PORT)/ (PORT=...)'
-	@echo 'make test      the tests; what needs a server or browser that is missing is skipped by name'
-	@echo 'make test-all  the same with the long fault tests'
+	@echo 'make test      each behaviour once, in minutes; TESTS=path for all of a file. Tests of missing programs are skipped by name'
+	@echo 'make test-all  every database, server and browser, and the long fault tests'
 	@echo 'make services  install the servers and browsers that tests use (Debian, as root)'
 	@echo 'make client    the minified browser client and its types'
 	@echo 'make lint      ruff, mypy, import-linter, biome, tsc     make docs    the documentation'
@@ -28,21 +28,32 @@ demo:
 environment:
 	@$(ENVIRONMENT) .venv dev
 
+# With TESTS, all of what they name. Two lanes otherwise, because much of it is waiting.
 test: environment
-	@$(BIN)/python -m pytest -m "not long" $(TESTS)
+ifdef TESTS
+	@$(BIN)/python -m pytest --matrix -m "not long" $(TESTS)
+else
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=none quick-browser quick-main
+endif
+
+quick-main:
+	@$(BIN)/python -m pytest -q -m "not long" --ignore=tests/browser
+
+quick-browser:
+	@$(BIN)/python -m pytest -q -m "not long" -p no:cacheprovider tests/browser
 
 test-all: environment
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --matrix
 
 # The parts of .ci/run.
 test-main: environment
-	@$(BIN)/python -m pytest -m "not long" --ignore=tests/browser --ignore=tests/servers --ignore=tests/faults
+	@$(BIN)/python -m pytest --matrix -m "not long" --ignore=tests/browser --ignore=tests/servers --ignore=tests/faults
 
 test-outside: environment
-	@$(BIN)/python -m pytest -m "not long" tests/servers tests/faults
+	@$(BIN)/python -m pytest --matrix -m "not long" tests/servers tests/faults
 
 test-browser: environment
-	@$(BIN)/python -m pytest tests/browser
+	@$(BIN)/python -m pytest --matrix tests/browser
 
 test-pairs: environment
 	@$(BIN)/nox --session tests --no-color
@@ -87,7 +98,7 @@ mutate: environment
 	@$(BIN)/python scripts/mutate.py $(MUTANTS)
 
 coverage: environment
-	@$(BIN)/coverage run -m pytest -m "not long" && $(BIN)/coverage combine -q && $(BIN)/coverage report
+	@$(BIN)/coverage run -m pytest --matrix -m "not long" && $(BIN)/coverage combine -q && $(BIN)/coverage report
 
 clean:
 	rm -rf .venv .demo .nox node_modules .coverage* htmlcov dist docs/_build .pytest_cache .mypy_cache .ruff_cache

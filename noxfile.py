@@ -100,7 +100,7 @@ def run_tests(session: nox.Session, *arguments: str) -> None:
         else:
             shutil.copy(source, target)
     session.chdir(folder)
-    session.run("python", "-m", "pytest", "-m", "not long", *arguments, *session.posargs)
+    session.run("python", "-m", "pytest", "--matrix", "-m", "not long", *arguments, *session.posargs)
 
 
 @nox.session

@@ -144,7 +144,19 @@ def survives(copy: Path, path: Path, source: str) -> bool:
     original = target.read_text()
     target.write_text(source)
     environment = {**os.environ, "PYTHONPATH": str(copy / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not long", "-p", "no:cacheprovider", *tests_of(path)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--matrix",
+        "-q",
+        "-x",
+        "-m",
+        "not long",
+        "-p",
+        "no:cacheprovider",
+        *tests_of(path),
+    ]
     try:
         ended = subprocess.run(command, cwd=copy, env=environment, capture_output=True, timeout=SECONDS)
     except subprocess.TimeoutExpired:  # it hangs: that is seen

@@ -34,7 +34,7 @@ WRITERS = 4
 READERS = 12
 EVENTS_PER_WRITER = 400
 RETENTION_SECONDS = 25
-MARK_WAIT_SECONDS = 60
+SETTLE_SECONDS = 60
 
 
 class Recorder(threading.Thread):
@@ -285,7 +285,7 @@ def play(kind, settings, between, seconds, seed, folder):
             counted.update(disturb(rng, direct, between))
         writers.stop()
         last = {}
-        deadline = time.monotonic() + MARK_WAIT_SECONDS
+        deadline = time.monotonic() + SETTLE_SECONDS
         while time.monotonic() < deadline:
             recorder.look()
             last = {channel: offset for offset, (channel, _) in sorted(recorder.events.items())}
@@ -310,7 +310,7 @@ def play(kind, settings, between, seconds, seed, folder):
 
 def settle(recorder, readers):
     """Wait until every client has the last event of its channels; say whether they all got there."""
-    deadline = time.monotonic() + MARK_WAIT_SECONDS
+    deadline = time.monotonic() + SETTLE_SECONDS
     while time.monotonic() < deadline:
         recorder.look()
         last = {channel: offset for offset, (channel, _) in sorted(recorder.events.items())}

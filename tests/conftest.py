@@ -19,7 +19,7 @@ from django.db import connections
 from django.test import modify_settings, override_settings
 from django.urls import path
 
-from . import processes
+from . import processes, selection
 
 # A deadline per example measures how busy the machine is.
 hypothesis.settings.register_profile("serversent", deadline=None)
@@ -52,6 +52,22 @@ def pytest_configure(config: pytest.Config) -> None:
     # Below the shell's "&" and nohup SIGINT is ignored, and so it would be in every server that a test starts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--matrix",
+        action="store_true",
+        help="each test on every database and server, and the slow ones; without it, each behaviour once",
+    )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--matrix"):
+        chosen = selection.once_each(items)
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+        items[:] = [item for item in items if item in chosen]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
