@@ -67,7 +67,7 @@ def check_databases(
 
 
 def check_deployment(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Report what is fine at home and not in production: ``check --deploy``."""
+    """Report faults that matter in production alone: ``check --deploy``."""
     return [*_static_files(), *(message for broker in _brokers() for message in broker.check_deployment())]
 
 

@@ -56,7 +56,7 @@ SETTINGS = {
     "MAX_STREAM_SECONDS": Setting(None, 1, 31_536_000, may_be_none=True),
     # A client that has not read for so long is cut off.
     "SEND_TIMEOUT_SECONDS": Setting(60, 1, 86_400, may_be_none=True),
-    # Whether known servers are spoken to past ASGI where that is cheaper, or the only way (servers.py).
+    # Whether known servers are spoken to past ASGI where that is cheaper, or the only way (servers/).
     "SERVER_SHORTCUTS": Setting(True),
 }
 

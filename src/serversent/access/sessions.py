@@ -40,7 +40,7 @@ def is_kept_by_server(session: Any) -> bool:
 
 
 def ended_sessions(keys: Collection[str]) -> set[str]:
-    """Return those of some session keys whose sessions are over. Raises what the store raises."""
+    """Return those of some session keys whose sessions have ended. Raises the errors of the session store."""
     store, names = _store(), list(keys)
     parts = [names[start : start + KEYS_PER_QUERY] for start in range(0, len(names), KEYS_PER_QUERY)]
     if hasattr(store, "get_model_class"):

@@ -172,13 +172,13 @@ class Broker(ABC):
         return []
 
     async def maintain(self) -> None:  # noqa: B027
-        """Do what is due now and then, such as pruning. A hub calls it about once a minute."""
+        """Do regular work, such as pruning. A hub calls it about once a minute."""
 
     async def aclose(self) -> None:  # noqa: B027
-        """Close what this instance opened."""
+        """Close the connections of this instance."""
 
     def abandon(self) -> None:  # noqa: B027
-        """Close what this instance opened, after its event loop was closed."""
+        """Close the connections of this instance, after its event loop was closed."""
 
 
 def new_broker(alias: str) -> Broker:

@@ -18,7 +18,8 @@ logger = logging.getLogger("serversent")
 def awaited_transaction(events: Sequence[OutgoingEvent]) -> str | None:
     """Return the alias of the database whose commit these events have to wait for, if there is one.
 
-    Revocations wait for no commit that nobody would tell of: they would be lost.
+    Without ``atomic()``, Django does not report a commit, so nothing could wait for it. Revocations are sent at once
+    then: they must not be lost.
     """
     alias = open_transaction()
     if alias is None or connections[alias].in_atomic_block or any(event.channel not in CONTROL for event in events):

@@ -179,7 +179,7 @@ class Hub:
         await broker.aclose()
 
     def abandon(self) -> None:
-        """Close what this hub opened. Its event loop was closed, and runs nothing any more."""
+        """Close the hub's connections. Its event loop was closed, and runs nothing any more."""
         self._tasks = []
         self._broker.abandon()
 
@@ -192,8 +192,8 @@ class Hub:
                     backoff = 0.0
                     began = time.monotonic()
                     self._on_batch(batch)
-                    # Under load the next batch waits as long as this one took, grows meanwhile, and costs each stream
-                    # one write, however many events are in it. After a silence nothing waits.
+                    # Under load the next batch waits for as long as this one took, and collects events meanwhile. A
+                    # batch costs each stream one write, however many events it has. After a silence nothing waits.
                     await asyncio.sleep(0)  # uvloop writes at the end of the turn
                     await asyncio.sleep(time.monotonic() - began)
             except asyncio.CancelledError:

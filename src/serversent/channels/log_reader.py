@@ -177,7 +177,7 @@ class LogReader:
         else:
             batch = await self._broker.read(channels, None if after == "oldest" else after, end)
         frames = self._frames_of(batch)
-        if isinstance(after, str):  # not kept: no floor was looked at
+        if isinstance(after, str):  # not kept for others: read() compared no offset with the floors
             return _Page(0, batch.end, frames)
         page = _Page(after, batch.end, frames)
         self._pages.add(channels, page)

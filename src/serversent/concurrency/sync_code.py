@@ -33,7 +33,7 @@ def for_sync_code(instead: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
 
 
 def explain_sync_call(name: str, error: BaseException) -> None:
-    """Add to an error of Django's what to write in an async generator instead."""
+    """Add a note to Django's error: the code for an async generator."""
     if isinstance(error, SynchronousOnlyOperation) and not hasattr(error, "__notes__"):
         error.add_note(
             f"{name} is async code. Use Django's async queries there (`await Order.objects.acount()`, "

@@ -66,7 +66,7 @@ class ThreadedIterator:
         self._closers: list[Callable[[], Any]] = [iterator.close] if hasattr(iterator, "close") else []
 
     def start(self, seconds: float) -> None:
-        """Run up to the first value, but wait at most ``seconds`` for it. Raises what the iterator raises."""
+        """Run up to the first value, but wait at most ``seconds`` for it. Raises the iterator's exceptions."""
         self._step = self._submit()
         try:
             self._step.exception(timeout=seconds)

@@ -27,7 +27,7 @@ def spawn_detached(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
 
 
 def _retrieve_exception(done: asyncio.Future[Any]) -> None:
-    """Keep asyncio from logging an exception that nobody awaited: those who did may have left."""
+    """Keep asyncio from logging an exception that nobody awaited: the callers may have left."""
     if not done.cancelled():
         done.exception()
 

@@ -38,7 +38,7 @@ class SendForm(forms.Form):
 def send_to_selected_users(
     modeladmin: "admin.ModelAdmin[Any]", request: HttpRequest, queryset: models.QuerySet[Any]
 ) -> HttpResponse | None:
-    """Ask what to send, and send it to all who are selected. An action for the admin of the project's users."""
+    """Ask for a text, and send it to all selected users. An action for the admin of the project's users."""
     options = notification_model()._meta
     if not request.user.has_perm(f"{options.app_label}.{get_permission_codename('add', options)}"):
         raise PermissionDenied

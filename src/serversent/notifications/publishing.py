@@ -18,7 +18,7 @@ def alias_of(rows: models.QuerySet[Any]) -> str:
 
 
 def has_log(alias: str) -> bool:
-    """Return whether a database has the default broker's log, too. Raises what ``broker()`` raises."""
+    """Return whether a database has the default broker's log, too. Raises ``UnknownBroker``."""
     return broker().database == alias
 
 

@@ -320,7 +320,7 @@ class ChannelStream(StreamSource):
         """Send ``ready`` or ``reset``, and the initial state."""
         position = self._position
         begins_with_latest = position.offset == "latest"
-        # The newest events of the channels bring their own cursors: none before them would be right.
+        # With "latest", each event has its own cursor, and the greeting has none: it would skip events.
         self._position = position._replace(greeting="", tells_cursor=begins_with_latest)
         start = Cursor(position.epoch, position.offset if isinstance(position.offset, int) else 0)
         frames = opening_frames(

@@ -109,7 +109,7 @@ class Connection:
                     await self._disconnected()
                     self._close("client")
                 except asyncio.CancelledError:
-                    # As asyncio.timeout() does: a cancellation of _interrupt() is taken back, the server's goes on.
+                    # As asyncio.timeout() does: undo a cancellation by _interrupt(), and pass on one by the server.
                     if self._waiting is not None or task.uncancel() > 0:
                         raise
                 finally:

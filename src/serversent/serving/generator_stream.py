@@ -83,7 +83,7 @@ class GeneratorStream(StreamSource):
         return self._task
 
     async def first(self, seconds: float) -> None:
-        """Start, and wait for the first frame, at most ``seconds``. Raises what the generator raises by then."""
+        """Start, and wait for the first frame, at most ``seconds``. Raises the generator's exceptions until then."""
         reached = self._outlet.when_reached()
         self.start()
         try:

@@ -33,7 +33,8 @@ class SyncGeneratorStream(GeneratorStream):
         super().__init__(self._iterator, name=name, hold_connection=hold_connection, prepare=prepare)
 
     def first_in_thread(self, seconds: float) -> None:
-        """Run up to the first value, from sync code, at most ``seconds``. Raises what the generator raises by then."""
+        """Run up to the first value, from sync code, at most ``seconds``. Raises the generator's exceptions until
+        then."""
         self._iterator.start(seconds)
 
     def close_with(self, *closers: Callable[[], Any]) -> None:

@@ -41,7 +41,7 @@ def sse_url(context: Context, *channels: str, **options: Any) -> str:
 
 @register.simple_tag(takes_context=True)
 def event_stream(context: Context, *channels: str, **options: Any) -> SafeString:
-    """Show what comes on these channels, or from the view at ``url``: ``{% event_stream "news" limit=20 %}``."""
+    """Show the events of these channels, or of the view at ``url``: ``{% event_stream "news" limit=20 %}``."""
     html = event_stream_element(request_of("event_stream", context), *channels, **options)
     return mark_safe(html)  # noqa: S308  # a template's
 

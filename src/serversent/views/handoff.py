@@ -28,7 +28,7 @@ _SCOPE_KEY = "serversent.handoff"
 
 
 class Handoff:
-    """Holds what must outlive Django's part of one request: the client's disconnect, the body, and the stream."""
+    """Holds the parts of one request that outlive Django's work on it: the disconnect, the body, and the stream."""
 
     __slots__ = ("_admission", "_ends", "_is_closed", "_source", "_tracked", "registry", "watcher")
 

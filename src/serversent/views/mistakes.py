@@ -18,7 +18,7 @@ _MISSING_TAG = re.compile(r"Invalid block tag on line \d+: '(sse_\w+|event_strea
 
 
 def explain_missing_tags(error: BaseException) -> None:
-    """Add to an error of a template that lacks our tags what to write."""
+    """Add a note to the error of a template that has not loaded the tags: the line to write."""
     if not isinstance(error, TemplateSyntaxError):
         return
     if found := _MISSING_LIBRARY.search(str(error)):

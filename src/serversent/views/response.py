@@ -83,7 +83,7 @@ class EventStreamResponse(KeepsSession, StreamingHttpResponse):
         set_stream_headers(self)
 
     async def start(self, seconds: float) -> None:
-        """Run an async generator up to its first event, at most ``seconds``. Raises what it raises by then."""
+        """Run an async generator up to its first event, at most ``seconds``. Raises its exceptions until then."""
         source = self.source
         assert isinstance(source, GeneratorStream)
         await source.first(seconds)

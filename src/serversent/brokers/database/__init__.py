@@ -1,7 +1,7 @@
 """How does a database keep the log?
 
 Publishers insert into the outbox in their own transactions; after the commit, events get their offsets in commit
-order.
+order. On SQLite, which has one writer at a time, publishers insert into the log.
 
 - ``broker``: ``DatabaseBroker``
 - ``session``: a database connection of a hub's own

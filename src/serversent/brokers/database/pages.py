@@ -117,7 +117,7 @@ def _candidates_of(
 
 
 def _page(found: list[_Candidate], complete: int) -> tuple[list[_Candidate], int]:
-    """Choose what is read at once, in offset order, and return up to where that is all there is."""
+    """Choose the events of one page, in offset order. Return them, and the offset up to which they are complete."""
     page: list[_Candidate] = []
     size = 0
     for candidate in sorted(found):

@@ -83,7 +83,7 @@ class Session:
         raise OperationalError(f"no answer within {seconds:g} s")
 
     def close(self) -> None:
-        """Close the connection, when what runs is done. Returns at once."""
+        """Close the connection after the running call. Returns at once."""
         self._closed = True
         with contextlib.suppress(RuntimeError):  # closed before, or no thread can be started any more
             self._thread.submit(_close, self._connection)

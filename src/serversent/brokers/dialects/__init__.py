@@ -4,7 +4,7 @@ A dialect has the SQL and the behaviour of one database. No other module asks fo
 
 - ``detect``: which dialect a connection speaks
 - ``base``: the common part of all dialects
-- ``postgresql``: procedures, a trigger, ``LISTEN``
+- ``postgresql``: procedures, a trigger, ``NOTIFY``
 - ``mariadb``: compound statements
 - ``sqlite``: one writer at a time
 """

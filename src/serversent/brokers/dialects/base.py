@@ -86,7 +86,7 @@ class Dialect:
         raise NotImplementedError
 
     def install(self, connection: BaseDatabaseWrapper) -> None:
-        """Create what the log needs beside its tables. A second call changes nothing. Raises ``DatabaseError``."""
+        """Create the parts of the log beside its tables. A second call changes nothing. Raises ``DatabaseError``."""
 
     def is_installed(self, connection: BaseDatabaseWrapper) -> bool:
         return True
