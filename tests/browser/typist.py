@@ -63,7 +63,7 @@ class Typist:
             return
         *_, name = re.findall(r"`([\w/.]+\.\w+)`", box.before)
         file, text = self.folder / name, box.text
-        if "A new file" in box.before.split(". ")[-1] or "instead of what is there" in box.before:
+        if "A new file" in box.before.split(". ")[-1] or "instead of its present content" in box.before:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)
         elif "change one import" in box.before:

@@ -24,8 +24,11 @@ class Subscriber(Protocol):
     def fast_path(self) -> Any:
         """Return the argument for ``write_all``, or ``None``."""
 
-    def push(self, frames: bytes) -> None:
-        """Send new frames of its channels. Called while it is live."""
+    def push(self, frames: bytes) -> bool:
+        """Send new frames of its channels. Called while it is live.
+
+        Return whether they are written. If not, the stream waits for its client, and sends ``events_written`` itself.
+        """
 
     def catch_up(self) -> None:
         """Compare its position with the hub's: the hub has another epoch, or has stopped."""
@@ -79,13 +82,14 @@ class Group:
             return
         self.write_count += 1
         skipped = [self._fast[each] for each in write_all(self._fast, frames)]
+        are_written = len(skipped) < len(self._fast)
         for subscriber in [*skipped, *self._slow]:
             try:
-                subscriber.push(frames)
+                are_written |= subscriber.push(frames)
             except (Exception, asyncio.CancelledError):  # raised by the server's send, which runs without a task here
                 logger.exception("An event could not be handed to a stream, which ends")
                 subscriber.end()
-        if self._fast or self._slow:  # a stream that could not be written to has left
+        if are_written:
             send_events_written(self.channels, frames)
 
 

@@ -199,10 +199,11 @@ class ChannelStream(StreamSource):
 
     # Live. The hub calls these.
 
-    def push(self, frames: bytes) -> None:
+    def push(self, frames: bytes) -> bool:
         pause = self._output.write(frames)  # type: ignore[union-attr]
         if pause is not None:
             self._start_task(pause, frames)
+        return pause is None
 
     def catch_up(self) -> None:
         if self._task is None and self._output is not None and self.phase not in _OVER:
