@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import logging
 
 import pytest
 from django.http import Http404
@@ -11,6 +12,7 @@ from django.urls import path
 from serversent import channel_stream, event_stream, send_event, signals
 from serversent.asgi import get_asgi_application
 from serversent.brokers import memory
+from serversent.serving.registry import connection_registry
 from serversent.testing import open_stream
 from tests.waiting import DEADLINE_SECONDS
 
@@ -33,12 +35,23 @@ async def failing(request):
     raise ValueError("after an event")
 
 
+@event_stream
+async def lingering(request):
+    left, released = lingering.events
+    try:
+        yield "one"
+        await asyncio.Event().wait()
+    finally:
+        left.set()
+        await released.wait()
+
+
 @channel_stream
 def missing(request):
     raise Http404
 
 
-urlpatterns = [path(f"{view.__name__}/", view) for view in (news, one, failing, missing)]
+urlpatterns = [path(f"{view.__name__}/", view) for view in (news, one, failing, lingering, missing)]
 
 
 @pytest.fixture(autouse=True)
@@ -95,6 +108,24 @@ async def test_a_generator_that_ends(received, name, reason):
     assert (closed["name"], closed["reason"], set(closed["channels"])) == (f"tests.test_signals.{name}", reason, set())
 
 
+async def test_the_first_reason_is_told(received):
+    """The client leaves, the view takes a while to end, and the server stops meanwhile."""
+    left, released = asyncio.Event(), asyncio.Event()
+    lingering.events = left, released
+
+    async def stop_server():
+        await left.wait()
+        connection_registry().drain()
+        released.set()
+
+    stopping = asyncio.create_task(stop_server())
+    async with open_stream(get_asgi_application(), "/lingering/") as stream:
+        await stream.next()
+    await stopping
+    await until(lambda: named(received, "stream_closed"))
+    assert named(received, "stream_closed")[0]["reason"] == "client"
+
+
 async def test_events_that_were_written(received):
     """Once for all live streams: tests/channels/test_hub.py. Here each waits for its own `send`."""
     application = get_asgi_application()
@@ -126,17 +157,31 @@ async def test_an_answer_of_the_view_is_no_refusal(received):
     assert received == []
 
 
-async def test_an_error_of_a_receiver_reaches_no_stream():
-    def fail(sender, **arguments):
-        raise ValueError("a bug")
+def fail(sender, **arguments):
+    raise ValueError("a bug")
 
+
+async def fail_async(sender, **arguments):
+    """Django cannot call it from the event loop: it raises a RuntimeError."""
+
+
+@pytest.mark.parametrize("fail", [fail, fail_async])
+async def test_an_error_of_a_receiver_reaches_no_stream(fail, caplog, monkeypatch):
+    application = get_asgi_application()  # configures the loggers
+    for logger in ("serversent", "django"):
+        monkeypatch.setattr(logging.getLogger(logger), "propagate", True)
     for name in signals.__all__:
         getattr(signals, name).connect(fail)
     try:
-        async with open_stream(get_asgi_application(), "/news/") as stream:
+        async with open_stream(application, "/news/") as stream:
             await stream.next()
-            send_event("news", "hello")
-            assert (await stream.next()).data == "hello"
+            for text in ("hello", "again"):
+                send_event("news", text)
+                assert (await stream.next()).data == text
+        async with open_stream(application, "/one/") as stream:
+            assert (await stream.next()).data == "one"
+            assert (await stream.next()).event == "end"
     finally:
         for name in signals.__all__:
             getattr(signals, name).disconnect(fail)
+    assert ("they must be sync functions" if fail is fail_async else "a bug") in caplog.text

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from ..servers.uvicorn import write_all
-from ..signals import events_written
+from ..signals import events_written, send
 from ..wire.parser import EventParser, ReceivedEvent
 
 __all__ = ["Group", "Subscriber", "WrittenEvents", "send_events_written"]
@@ -110,5 +110,4 @@ class WrittenEvents:
 
 def send_events_written(channels: frozenset[str], frames: bytes) -> None:
     """Send the signal ``events_written``. An error of a receiver is logged and reaches no stream."""
-    if events_written.receivers:
-        events_written.send_robust(sender=Group, channels=channels, events=WrittenEvents(frames))
+    send(events_written, Group, channels=channels, events=WrittenEvents(frames))

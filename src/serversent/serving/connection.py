@@ -11,7 +11,7 @@ from ..access.identity import NOBODY, Identity
 from ..conf import setting
 from ..errors import StreamRefused
 from ..servers.base import ServerAdapter
-from ..signals import stream_closed, stream_opened
+from ..signals import send, stream_closed, stream_opened
 from ..wire.frames import last_retry_frame
 from .idle_monitor import IdleMonitor
 from .registry import connection_registry
@@ -120,7 +120,7 @@ class Connection:
             self._source.cancel()
             seconds = setting("DRAIN_SECONDS")
             if not self._ending.retry_delay:
-                self._ending = Ending("shutdown", random.uniform(0, seconds))
+                self._ending = Ending(self._ending.reason or "shutdown", random.uniform(0, seconds))
             await self._end_response(seconds)
             raise
         finally:
@@ -156,8 +156,7 @@ class Connection:
     def _begin_ending(self, ending: Ending) -> None:
         if self._phase == "open":
             self._phase = "ending"
-        if not self._ending.reason or ending.retry_delay:
-            self._ending = ending
+        self._ending = Ending(self._ending.reason or ending.reason, ending.retry_delay or self._ending.retry_delay)
 
     def _close(self, reason: Literal["client", "stuck"]) -> None:
         """Note that nothing more can be sent."""
@@ -217,14 +216,8 @@ class Connection:
         return self._ending.reason or ("ended" if outcome == "open" else outcome)
 
     def _send_signal(self, signal: Any, **arguments: Any) -> None:
-        if signal.receivers:
-            signal.send_robust(
-                sender=Connection,
-                name=self._source.name,
-                channels=self.channels,
-                user=self.identity.user,
-                **arguments,
-            )
+        name, user = self._source.name, self.identity.user
+        send(signal, Connection, name=name, channels=self.channels, user=user, **arguments)
 
     # The timer.
 

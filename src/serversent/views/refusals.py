@@ -9,7 +9,7 @@ from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 
 from ..errors import BrokerUnavailable, StreamRefused, TooManySyncStreams
-from ..signals import stream_refused
+from ..signals import send, stream_refused
 
 __all__ = [
     "KeepsSession",
@@ -86,8 +86,7 @@ def too_many_streams(error: TooManySyncStreams) -> HttpResponse:
 
 def refusal(error: StreamRefused) -> HttpResponse:
     """Return the answer to a stream that may not be opened now."""
-    if stream_refused.receivers:
-        stream_refused.send_robust(sender=StreamRefused, status=error.status, error=error)
+    send(stream_refused, StreamRefused, status=error.status, error=error)
     response = _Answer(f"{error}\n", status=error.status, content_type="text/plain; charset=utf-8")
     response.headers["Cache-Control"] = "no-store"
     if error.status in (429, 503):

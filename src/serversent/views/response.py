@@ -22,6 +22,7 @@ from ..serving.generator_stream import GeneratorStream
 from ..serving.grant import Grant
 from ..serving.source import StreamSource
 from ..serving.sync_generator_stream import SyncGeneratorStream
+from ..signals import send, stream_refused
 from ..wire.frames import end_frame
 from .refusals import CONTENT_TYPE, KeepsSession, set_stream_headers
 
@@ -147,6 +148,7 @@ class EventStreamResponse(KeepsSession, StreamingHttpResponse):
             await source.begin()
         except StreamRefused as error:  # the headers are sent: the end tells the client not to come back
             logger.info("The stream %s was refused: %s", source.name, error)
+            send(stream_refused, StreamRefused, status=error.status, error=error)
             yield source.opening() + end_frame(error.status)
             return
         source.attach(slot.put, lambda _: ended.cancel())
