@@ -1,5 +1,8 @@
 """sent_at: in batches, one query each, in a thread that waits for nobody and is there only while there is work."""
 
+import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -8,12 +11,15 @@ from django.db import DatabaseError, connections
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from serversent.channels.group import send_events_written
 from serversent.event import ServerSentEvent as Event
 from serversent.event import encode
 from serversent.notifications import marking
 from serversent.notifications.marking import Marker
 from serversent.notifications.models import Notification
 from tests.waiting import wait_for
+
+SETTINGS = "tests.project.settings"
 
 
 def frame(*notifications):
@@ -43,6 +49,36 @@ def test_one_query_for_each_batch_and_none_for_each_connection(ada, alias):
     with CaptureQueriesContext(connections[alias]) as queries:
         marker.flush()
     assert len(queries) == 0
+
+
+@pytest.mark.parametrize(
+    ("channels", "is_marked"),
+    [
+        (["serversent.notifications.1"], True),
+        (["serversent.notifications:" + "0" * 64], True),
+        (["serversent.notifications.1", "chat"], False),
+        (["serversent.notifications-audit"], False),
+        (["chat"], False),
+    ],
+)
+def test_only_events_of_one_users_channel_are_marked(channels, is_marked, monkeypatch):
+    """Whoever may send to another channel could send an event that looks like a notification of anybody."""
+    added = []
+    monkeypatch.setattr(marking.marker, "add", added.append)
+    marking.connect()
+    send_events_written(frozenset(channels), b"event: notification\ndata: {}\n\n")
+    assert bool(added) is is_marked
+
+
+def test_a_process_that_serves_no_notifications_marks_none():
+    """``manage.py serversent listen`` looks at events, and shows them to no user."""
+    code = """
+import django
+from serversent.signals import events_written
+django.setup()
+assert not events_written.receivers
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "DJANGO_SETTINGS_MODULE": SETTINGS})
 
 
 def test_the_first_moment_stays(ada):

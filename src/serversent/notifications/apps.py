@@ -19,9 +19,8 @@ class NotificationsConfig(AppConfig):
     def ready(self) -> None:
         from serversent.checks import TAG
 
-        from . import charset, checks, marking
+        from . import charset, checks
 
-        marking.connect()
         register(checks.check_setup, TAG)
         post_migrate.connect(charset.convert, sender=self)
 

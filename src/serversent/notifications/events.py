@@ -8,7 +8,7 @@ from typing import Any
 from serversent.brokers.channel_names import check_channel
 from serversent.errors import InvalidChannel
 
-__all__ = ["CHANNEL_PREFIX", "MAX_IDS", "NOTIFICATION", "STATE", "change", "channel_of", "key_of"]
+__all__ = ["CHANNEL_PREFIX", "MAX_IDS", "NOTIFICATION", "STATE", "change", "channel_of", "is_channel_of_user", "key_of"]
 
 CHANNEL_PREFIX = "serversent.notifications"
 
@@ -26,6 +26,11 @@ def channel_of(user_key: Any) -> str:
         return check_channel(name)
     except InvalidChannel:  # a key may be an address, say
         return f"{CHANNEL_PREFIX}:{hashlib.sha256(str(user_key).encode()).hexdigest()}"
+
+
+def is_channel_of_user(channel: str) -> bool:
+    """Return whether ``channel_of()`` makes such names."""
+    return channel.startswith((f"{CHANNEL_PREFIX}.", f"{CHANNEL_PREFIX}:"))
 
 
 def key_of(data: str) -> int | None:

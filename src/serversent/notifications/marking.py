@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import functools
 import logging
 import threading
 import time
@@ -16,7 +17,7 @@ from serversent.concurrency.tasks import test_executor
 from serversent.event import EventParser
 from serversent.signals import events_written
 
-from .events import CHANNEL_PREFIX, NOTIFICATION, key_of
+from .events import NOTIFICATION, is_channel_of_user, key_of
 from .models import notification_model
 
 __all__ = ["Marker", "connect", "mark_sent", "marker", "wait_for_pending"]
@@ -134,13 +135,18 @@ def wait_for_pending() -> None:
         marker.wait_for_pending(MARK_WAIT_SECONDS)
 
 
+@functools.cache
 def connect() -> None:
-    """Mark the notifications that are written to streams."""
+    """Mark the notifications that this process writes to streams of one user's channel.
+
+    For processes that serve notifications: ``manage.py serversent listen`` only looks at them.
+    """
     events_written.connect(_on_events_written, dispatch_uid="serversent.notifications")
 
 
 def _on_events_written(sender: Any, channels: Collection[str], events: WrittenEvents, **kwargs: Any) -> None:
-    if not any(channel.startswith(CHANNEL_PREFIX) for channel in channels):
+    # With other channels beside it, an event of another channel could look like a notification.
+    if len(channels) != 1 or not is_channel_of_user(*channels):
         return
     executor = test_executor.get()
     if executor is None:

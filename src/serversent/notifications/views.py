@@ -89,6 +89,7 @@ def stream(request: HttpRequest) -> HttpResponseBase:
     """
     if answer := refused(request):
         return answer
+    marking.connect()
     unsent, begins_at = Unsent(request.user.pk), ""
     if not last_event_id(request):
         marking.wait_for_pending()  # otherwise what this process has just written would be written again
