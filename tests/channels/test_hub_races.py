@@ -9,6 +9,7 @@ from django.test import override_settings
 from django.urls import path
 
 from serversent import Subscription, channel_stream, close_channel, cursor, send_event
+from serversent.access.identity import Identity
 from serversent.asgi import get_asgi_application
 from serversent.brokers import broker, memory
 from serversent.brokers.database import DatabaseBroker
@@ -438,3 +439,26 @@ async def test_a_channel_closed_as_the_hub_stops_ends_its_stream():
         await stopping
         await client.wait_over()
         assert client.seen[-1][0] == "end"
+
+
+# A stream that is cancelled while it begins: its connection has gone, and nobody cancels it again.
+
+
+async def test_a_stream_that_is_cancelled_before_it_joins_leaves_no_subscriber():
+    stream = ChannelStream(Grant(Subscription("c"), name="test"))
+    stream.cancel()
+    await stream.begin()
+    assert not hub("default")._subscribers
+    await stop_hubs()
+
+
+async def test_a_stream_that_is_cancelled_while_its_url_is_checked(monkeypatch):
+    stream = ChannelStream(Grant(Subscription("c"), name="test", url_identity=Identity("1", (), "", 0.0)))
+
+    async def check_url(identity, channels):
+        stream.cancel()
+
+    monkeypatch.setattr(subscribe, "check_url", check_url)
+    await stream.begin()
+    assert not hub("default")._subscribers
+    await stop_hubs()

@@ -12,7 +12,7 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from ..conf import broker_settings
-from ..errors import UnknownBroker
+from ..errors import CursorExpired, UnknownBroker
 from ..wire.cursor import Cursor
 
 __all__ = ["Batch", "Broker", "LoggedEvent", "OutgoingEvent", "broker", "new_broker", "override_broker"]
@@ -63,8 +63,8 @@ class Broker(ABC):
     has to implement the seven abstract methods. The others have defaults, which read the log by ``read()``.
 
     ``durable``: events outlive the process. ``needs_app``: it works only with "serversent" in ``INSTALLED_APPS``.
-    ``database``: the alias of the project's database in which the log is, if it is in one: an event that is sent in a
-    transaction there is part of it.
+    ``database``: the alias of the database whose table ``serversent_event`` is the log, for the ``DatabaseBroker``. An
+    event that is sent in a transaction there is part of it.
     """
 
     durable: ClassVar[bool]
@@ -138,12 +138,17 @@ class Broker(ABC):
         return {channel for channel, kind in newest.items() if kind == "end"}
 
     async def _all(self, channels: Collection[str], end: int) -> AsyncIterator[LoggedEvent]:
-        after: int | None = None
-        while after is None or after < end:
-            batch = await self.read(channels, after, end)
-            for event in batch.events:
-                yield event
-            after = batch.end
+        for channel in channels:  # one by one: the floor of one says nothing about the events of another
+            after: int | None = None
+            while after is None or after < end:
+                try:
+                    batch = await self.read([channel], after, end)
+                except CursorExpired:  # the channel was pruned between two reads
+                    after = None
+                    continue
+                for event in batch.events:
+                    yield event
+                after = batch.end
 
     def cursor(self) -> Cursor:
         """Return the head, for sync code. Events that are committed and have no offset yet are after it."""

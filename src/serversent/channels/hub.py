@@ -346,6 +346,13 @@ class Hub:
             found = reader.make_chunks(channels, after, frames, end)
         return found
 
+    async def read_kept(self, channels: frozenset[str], after: int) -> tuple[list[WriteChunk], int]:
+        """Return what ``read()`` returns, although events after ``after`` were pruned: those that are kept.
+
+        Raises ``BrokerUnavailable``, and ``CursorExpired`` if a broker has no event above the floor of its channel.
+        """
+        return await self._reader.kept(channels, after, self._cursor.offset)
+
     async def _read_frames(self, channels: frozenset[str], after: int | Beginning) -> tuple[Frames, int]:
         end = self._cursor.offset
         if after == "latest":

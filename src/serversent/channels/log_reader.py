@@ -167,6 +167,29 @@ class LogReader:
         page = await self._read(channels, beginning, end)
         return page.frames, page.end
 
+    async def kept(self, channels: frozenset[str], after: int, end: int) -> tuple[list[WriteChunk], int]:
+        """Return the first events above an offset that are kept, although others were pruned, and how far they reach.
+
+        One channel is read after the other: above its own floor, a channel is complete.
+        """
+        return await self._calls.call((channels, after, "kept"), lambda: self._read_kept(channels, after, end))
+
+    async def _read_kept(self, channels: frozenset[str], after: int, end: int) -> tuple[list[WriteChunk], int]:
+        batches = [await self._read_channel(channel, after, end) for channel in channels]
+        end = min(batch.end for batch in batches)
+        events = (event for batch in batches for event in batch.events if after < event.offset <= end)
+        return _chunks_of(self._frames_of(Batch(sorted(events), after, end))), end
+
+    async def _read_channel(self, channel: str, after: int, end: int) -> Batch:
+        self._check_open()
+        try:
+            return await self._broker.read([channel], after, end)
+        except CursorExpired:
+            batch = await self._broker.read([channel], None, end)
+            if batch.end <= after:  # it would be read for ever
+                raise
+            return batch
+
     async def _read(self, channels: frozenset[str], after: int | Beginning, end: int) -> _Page:
         return await self._calls.call((channels, after), lambda: self._read_page(channels, after, end))
 

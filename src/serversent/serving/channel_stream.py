@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 from ..access.revocation_feed import check_url, revocation_feed
 from ..channels.group import Group, send_events_written
 from ..channels.hub import Hub, hub
+from ..channels.log_reader import WriteChunk
 from ..concurrency.sync_code import explain_sync_call
 from ..concurrency.tasks import is_cancelled
 from ..errors import BrokerUnavailable, CursorExpired
@@ -143,6 +144,8 @@ class ChannelStream(StreamSource):
         self._hub = hub(self._using)
         revocation_feed()
         await self._hub.start()
+        if self.phase in _OVER:  # cancelled meanwhile: nobody would leave the hub
+            return
         self._group = self._hub.join(self, self.channels)
         self.channels = self._group.channels
         try:
@@ -150,7 +153,7 @@ class ChannelStream(StreamSource):
                 await check_url(self.url_identity, self.channels)
             is_signed = self.url_identity is not None
             request = Request(last_event_id or self._last_event_id, self._begins_at, self._start, is_signed)
-            self._position = await start_position(self._hub, self._group.channels, request)
+            self._position = await start_position(self._hub, self.channels, request)
         except BaseException:
             self._leave()
             raise
@@ -210,8 +213,9 @@ class ChannelStream(StreamSource):
             self._start_task()
 
     def check_closed(self) -> None:
-        self.catch_up()
+        self._leave_live()
         self._position = self._position._replace(may_be_closed=True)
+        self.catch_up()
 
     def _go_live(self) -> None:
         if self._group is not None:
@@ -292,7 +296,7 @@ class ChannelStream(StreamSource):
     async def _send_page(self) -> None:
         position = self._position
         try:
-            chunks, end = await self._hub.read(self.channels, position.offset)
+            chunks, end = await self._read(position)
         except CursorExpired:
             await self._reset()
             return
@@ -304,6 +308,15 @@ class ChannelStream(StreamSource):
             await self._write(chunk.frames)
         reached = self._position.offset
         self._position = self._position._replace(offset=end if isinstance(reached, str) else max(end, reached))
+
+    async def _read(self, position: Position) -> tuple[list[WriteChunk], int]:
+        try:
+            return await self._hub.read(self.channels, position.offset)
+        except CursorExpired as error:
+            if error.floor > position.oldest_until:
+                raise
+            # "oldest" promises the events that are kept. Those below the floor of another channel are among them.
+            return await self._hub.read_kept(self.channels, error.after)
 
     async def _end_if_closed(self, offset: int) -> None:
         # Before the answer: a channel that is closed meanwhile sets it again.
@@ -352,6 +365,8 @@ class ChannelStream(StreamSource):
 
     async def _fail(self, error: BaseException) -> None:
         log_failure(self.name, error)
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._write(last_frames(self.name, error, control_events=self.control_events))
-        self._end_as("failed")
+        try:
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._write(last_frames(self.name, error, control_events=self.control_events))
+        finally:
+            self._end_as("failed")

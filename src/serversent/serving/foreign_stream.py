@@ -56,7 +56,7 @@ class ForeignStream(GeneratorStream):
 class WrappedStream(ForeignStream):
     """A stream of this package that a middleware has wrapped: ``inner`` is the source within."""
 
-    __slots__ = ("channels", "control_events", "inner", "may_send_retry", "reads_request", "url_identity")
+    __slots__ = ("channels", "control_events", "inner", "may_send_retry", "url_identity")
 
     usual_end: Ends = "always"
 
@@ -72,7 +72,6 @@ class WrappedStream(ForeignStream):
         self.inner = inner
         self.channels = inner.channels
         self.control_events = inner.control_events
-        self.reads_request = inner.reads_request
         self.url_identity = inner.url_identity
         self.may_send_retry = not is_encoded
         self.close_with(inner.cancel)

@@ -22,7 +22,7 @@ class Position(NamedTuple):
     ``offset``: of the last event that was written, or where the stream begins. ``greeting``: the event that is still to
     be sent, before the initial state. ``tells_cursor``: once the stream has caught up, a comment with the cursor is to
     be sent; otherwise the client would not know that it is up to date. ``may_be_closed``: all channels may be closed at
-    this position.
+    this position. ``oldest_until``: the stream began with the oldest events, when the head had this offset.
     """
 
     epoch: str
@@ -30,6 +30,7 @@ class Position(NamedTuple):
     greeting: Literal["", "ready", "reset"] = ""
     tells_cursor: bool = False
     may_be_closed: bool = True
+    oldest_until: int = 0
 
 
 class Request(NamedTuple):
@@ -55,6 +56,8 @@ async def start_position(hub: Hub, channels: frozenset[str], request: Request) -
 
 async def start_at_head(hub: Hub, start: Start, greeting: Literal["ready", "reset"]) -> Position:
     newest = await hub.newest()
+    if start == "oldest":
+        return Position(newest.epoch, start, greeting, oldest_until=newest.offset)
     return Position(newest.epoch, newest.offset if start == "now" else start, greeting)
 
 

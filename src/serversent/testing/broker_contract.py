@@ -244,6 +244,15 @@ class BrokerContract:
         assert self.ask(broker, "closed", ["a", "b", "c"], offsets[2]) == {"a", "b"}
         assert self.ask(broker, "closed", ["a", "b", "c"], offsets[0]) == set()
 
+    def test_a_pruned_channel_hides_no_event_of_another(self) -> None:
+        broker = self.make_broker()
+        self.send(broker, *(f"a{number}" for number in range(12)))
+        self.send(broker, *(f"b{number}" for number in range(30)), channel="b")
+        self.call(broker.prune, 86_400, 12)
+        end = self.head(broker).offset
+        assert [event.data for event in self.ask(broker, "latest", ["a", "b"], end).events] == ["a11", "b29"]
+        assert self.ask(broker, "closed", ["a", "b"], end) == set()
+
     # The tail.
 
     def test_the_tail_yields_every_event_after_a_cursor(self) -> None:
