@@ -10,6 +10,7 @@ from django.http.response import HttpResponseBase
 from django.urls import get_script_prefix, path
 from django.utils import timezone, translation
 from django.utils.decorators import method_decorator, sync_and_async_middleware
+from django.utils.functional import SimpleLazyObject
 from django.views import View
 
 from serversent import EventStreamResponse, Subscription, channel_stream, event_stream
@@ -54,6 +55,44 @@ def known(get_response):
             return get_response(recognise(request))
 
     return middleware
+
+
+def known_late(get_response):
+    """Knows the user as Django's ``AuthenticationMiddleware`` does: once somebody asks."""
+
+    async def middleware(request):
+        key = int(request.headers["User"])
+        request.user = SimpleLazyObject(lambda: Person(key))
+        return await get_response(request)
+
+    return async_only(middleware)
+
+
+def asking(get_response):
+    """Asks for the user when it has the first bytes of the body."""
+
+    async def middleware(request):
+        response = await get_response(request)
+        content = response.streaming_content
+
+        async def asked():
+            async for chunk in content:
+                assert request.user.pk
+                yield chunk
+
+        response.streaming_content = asked()
+        return response
+
+    return async_only(middleware)
+
+
+def async_only(middleware):
+    markcoroutinefunction(middleware)
+    return middleware
+
+
+for each in (known_late, asking):
+    each.sync_capable, each.async_capable = False, True
 
 
 @sync_and_async_middleware

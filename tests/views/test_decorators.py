@@ -13,7 +13,7 @@ from django.http import Http404
 from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory, override_settings
 from django.urls import path
 
-from serversent import EventStreamResponse, event_stream
+from serversent import EventStreamResponse, Subscription, channel_stream, event_stream
 from serversent.concurrency.sync_iterator import ThreadedIterator
 from serversent.errors import AsyncStreamUnderWSGI
 from tests.waiting import wait_for
@@ -183,7 +183,7 @@ import gc, django
 from django.conf import settings
 settings.configure(SERVERSENT={"MAX_SYNC_STREAMS": 100_000}); django.setup()
 from django.test import RequestFactory
-from serversent import EventStreamResponse, event_stream
+from serversent import EventStreamResponse, Subscription, channel_stream, event_stream
 
 @event_stream
 def fails(request):
@@ -238,3 +238,21 @@ def test_an_error_while_closing_is_logged(caplog):
     response = view(RequestFactory().get("/"))
     response.close()
     wait_for(lambda: "A stream's generator failed while it was closed" in caplog.text)
+
+
+@pytest.mark.parametrize(("channels", "status"), [("a bad name", 400), (["a", "b", "c", "d"], 429)])
+@pytest.mark.parametrize("granted", [Subscription, lambda channels: channels])
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_channels_that_a_view_takes_from_its_client(channels, status, granted, is_async):
+    """The view that makes a ``Subscription`` raises the error itself."""
+
+    async def async_view(request):
+        return granted(channels)
+
+    def sync_view(request):
+        return granted(channels)
+
+    view = channel_stream(async_view if is_async else sync_view)
+    with override_settings(SERVERSENT={"MAX_CHANNELS": 3}, DEBUG=False):
+        response = await view(RequestFactory().get("/")) if is_async else view(RequestFactory().get("/"))
+    assert response.status_code == status

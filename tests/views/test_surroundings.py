@@ -215,6 +215,18 @@ async def test_forms_of_views(name, make, user):
             assert (status, data[2]) == (200, user)
 
 
+async def test_a_wrapper_that_asks_for_the_user_after_the_headers(user):
+    """The stream is its user's from then on, as one that asks by itself: a revocation ends it."""
+    with override_settings(MIDDLEWARE=[f"{HERE}.asking", f"{HERE}.known_late"]):
+        async with open_stream(get_asgi_application(), "/channel-class/", headers=HEADERS) as stream:
+            connection = await the_connection()
+            async with asyncio.timeout(SECONDS):
+                while connection.identity.user != user:
+                    await asyncio.sleep(0.01)
+            await aend_streams(user=user)
+            await until_end(stream)
+
+
 async def test_an_encoded_stream_gets_no_comments_of_ours():
     """In the middle of compressed bytes they would be an error."""
     with override_settings(MIDDLEWARE=[f"{HERE}.encoding", f"{HERE}.wrapping", f"{HERE}.known"]):

@@ -232,19 +232,20 @@ def _decorate_channel_view(view: View, using: str) -> View:
             "For a generator view it is @event_stream."
         )
 
-    def respond(request: HttpRequest, returned: Any) -> HttpResponseBase:
+    # A view that makes a Subscription raises the same errors as channel_response().
+    async def async_wrapper(*args: Any, **kwargs: Any) -> HttpResponseBase:
+        request = _request_of(name, args)
         try:
-            return channel_response(request, returned, name, using)
+            return refused(request) or channel_response(request, await view(*args, **kwargs), name, using)
         except (TooManyChannels, InvalidChannel) as error:
             return _refused_channels(name, error)
 
-    async def async_wrapper(*args: Any, **kwargs: Any) -> HttpResponseBase:
-        request = _request_of(name, args)
-        return refused(request) or respond(request, await view(*args, **kwargs))
-
     def sync_wrapper(*args: Any, **kwargs: Any) -> HttpResponseBase:
         request = _request_of(name, args)
-        return refused(request) or respond(request, view(*args, **kwargs))
+        try:
+            return refused(request) or channel_response(request, view(*args, **kwargs), name, using)
+        except (TooManyChannels, InvalidChannel) as error:
+            return _refused_channels(name, error)
 
     is_async = is_async_callable(view)
     wrapper: Any = functools.update_wrapper(async_wrapper if is_async else sync_wrapper, view)
