@@ -87,6 +87,12 @@ class InATestCase(TestCase):
             send_event("news", "x")
         assert [event.data for event in events] == ["x"]
 
+    def test_a_stream_that_is_not_open(self):
+        stream = open_stream(self.client, "/news/")
+        assert (stream.status, stream.headers, stream.body) == (0, {}, b"")
+        with pytest.raises(RuntimeError, match=r"with open_stream\("):
+            stream.next()
+
     def test_an_event_arrives(self):
         with open_stream(self.client, "/news/") as stream:
             assert stream.status == 200

@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -137,6 +137,10 @@ class _Exchange:
         return taken
 
 
+async def _first(events: Awaitable[Sequence[ReceivedEvent]]) -> ReceivedEvent:
+    return (await events)[0]
+
+
 class Stream:
     """One open response, made by ``open_stream``. Use it as ``async with`` in async tests, as ``with`` in others.
 
@@ -163,37 +167,39 @@ class Stream:
         }
         self._database = _TestDatabase()
         self._thread: _LoopThread | None = None  # of the event loop, in a sync test
-        self._exchange: _Exchange
+        self._exchange: _Exchange | None = None
 
     @property
     def status(self) -> int:
-        return self._exchange.status
+        return self._exchange.status if self._exchange else 0
 
     @property
     def headers(self) -> dict[str, str]:
-        return self._exchange.headers
+        return self._exchange.headers if self._exchange else {}
 
     @property
     def body(self) -> bytes:
-        return self._exchange.body
+        return self._exchange.body if self._exchange else b""
 
     def next(self, timeout: float = TIMEOUT_SECONDS) -> Any:
         """Return the next event, a ``ReceivedEvent`` with ``data``, ``event`` and ``id``."""
-        return self._wait(self._next(timeout))
-
-    async def _next(self, timeout: float) -> ReceivedEvent:
-        return (await self._exchange.take(1, timeout, "no event"))[0]
+        return self._wait(_first(self._opened().take(1, timeout, "no event")))
 
     def take(self, count: int, timeout: float = TIMEOUT_SECONDS) -> Any:
         """Return the next ``count`` events."""
-        return self._wait(self._exchange.take(count, timeout, f"fewer than {count} events"))
+        return self._wait(self._opened().take(count, timeout, f"fewer than {count} events"))
+
+    def _opened(self) -> "_Exchange":
+        if self._exchange is None:
+            raise RuntimeError("The stream is not open. Write: with open_stream(...) as stream:")
+        return self._exchange
 
     def _wait(self, waiting: Coroutine[Any, Any, T]) -> Any:
         return waiting if self._thread is None else self._thread.run(waiting)
 
     async def _open(self, executor: Any) -> None:
-        self._exchange = _Exchange(self._application, self._scope, executor)
-        await self._exchange.until(lambda: self._exchange.status, TIMEOUT_SECONDS, "no response")
+        self._exchange = exchange = _Exchange(self._application, self._scope, executor)
+        await exchange.until(lambda: exchange.status, TIMEOUT_SECONDS, "no response")
 
     # Async.
 
@@ -207,7 +213,7 @@ class Stream:
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        await self._exchange.close()
+        await self._opened().close()
         self._database.restore()
         if _async_executor() is None:  # pytest's: sync code ran in a thread whose connections nobody else would close
             await sync_to_async(_close_unused)()
@@ -227,7 +233,7 @@ class Stream:
     def __exit__(self, *error: object) -> None:
         assert self._thread is not None
         try:
-            self._thread.run(self._exchange.close())
+            self._thread.run(self._opened().close())
         finally:
             self._thread.stop()
             self._database.restore()
