@@ -61,9 +61,9 @@ KINDS = {".py": of_python, ".md": of_markdown, ".js": of_script}
 
 def files() -> Iterator[Path]:
     yield from (ROOT / "README.md", ROOT / "CONTRIBUTING.md")
-    for folder in ("src/serversent", "docs"):
+    for folder in ("src/serversent", "client", "docs"):
         for path in sorted((ROOT / folder).rglob("*")):
-            is_made = ".min." in path.name or {"_build", "migrations", "traces"}.intersection(path.parts)
+            is_made = ".min." in path.name or path.name == "serversent.js" or {"_build", "migrations", "traces"}.intersection(path.parts)
             if path.suffix in KINDS and not is_made:
                 yield path
 

@@ -24,23 +24,26 @@ def test_they_are_small(name, most):
 
 @pytest.mark.service("npm")
 @pytest.mark.parametrize(
-    ("script", "folder", "source", "made"),
+    ("script", "sources", "made"),
     [
-        ("build", FOLDER, "serversent.js", ("serversent.min.js", "serversent.min.js.map", "serversent.d.ts")),
-        (
-            "build:notifications",
-            NOTIFICATIONS,
-            "notifications.js",
-            ("notifications.min.js", "notifications.min.js.map"),
-        ),
+        ("build", "client/*.js", FOLDER),
+        ("build:notifications", "src/serversent/notifications/static/serversent/notifications.js", NOTIFICATIONS),
     ],
 )
-def test_the_files_are_made_from_the_source(tmp_path, script, folder, source, made):
+def test_the_files_are_made_from_the_sources(tmp_path, script, sources, made):
     """`make client` makes them."""
-    shutil.copy(folder / source, tmp_path)
+    folder = tmp_path / made.relative_to(ROOT)
+    folder.mkdir(parents=True)
+    for source in ROOT.glob(sources):
+        copy = tmp_path / source.relative_to(ROOT)
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copy(source, copy)
     command = json.loads((ROOT / "package.json").read_text())["scripts"][script]
-    _, _, command = command.partition(" && ")  # without its cd
     path = os.pathsep.join([str(ROOT / "node_modules/.bin"), os.environ["PATH"]])
     subprocess.run(command, shell=True, check=True, cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True)
-    for name in made:
-        assert (tmp_path / name).read_text() == (folder / name).read_text(), f"{name}: make client"
+    new = {file.relative_to(folder): file.read_text() for file in folder.rglob("*") if file.is_file()}
+    assert len(new) > 1
+    for name, text in new.items():
+        assert text == (made / name).read_text(), f"{name}: make client"
+    left = {file.name for file in (made / "types").glob("*")} - {file.name for file in (folder / "types").glob("*")}
+    assert not left, "make client no longer makes them"

@@ -1,8 +1,10 @@
 """What the client says in development, where a page would stay empty: each mistake, with the code that is right."""
 
 import re
+from pathlib import Path
 
 import pytest
+from django.contrib.staticfiles import finders
 
 from tests.waiting import wait_for
 
@@ -135,10 +137,11 @@ def test_an_error_of_the_view_is_shown(page, server, said):
     wait_said(said, "ValueError: a secret (shown because DEBUG is on)")
 
 
-def test_in_production_none_of_this_is_loaded(page, server, said):
-    loaded = []
-    page.on("request", lambda request: loaded.append(request.url))
+def test_the_file_for_production_has_no_hints(page, server, said):
     load(page, server, '<event-stream src="/nowhere/" mode=top autostart></event-stream>', script="serversent.min.js")
     wait_for(lambda: said.has(re.compile("answered 404")), "the client's own line")
-    assert not any("hints" in url for url in loaded)
+    hint = "Is its path() in urls.py?"
+    with_hints, without = (Path(finders.find(f"serversent/{name}.js")) for name in ("serversent", "serversent.min"))
+    assert hint in with_hints.read_text()
+    assert hint not in without.read_text()
     assert not any("mode=" in text for text in said)

@@ -1,0 +1,19 @@
+/**
+ * In development, the console explains each mistake in a page, once, with the code that is right. The unminified client
+ * loads this file; pages in production do not.
+ */
+export type Stream = {
+    on(type: string, fn: (event: {
+        type: string;
+        data: string;
+    }) => void): unknown;
+};
+export type Element = HTMLElement & {
+    stream: Stream | null;
+};
+/**
+ * Explain why a stream has trouble.
+ * @param {string} url
+ * @param {string} why as the client says it
+ */
+export declare function explain(url: string, why: string): void;
