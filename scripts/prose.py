@@ -63,7 +63,8 @@ def files() -> Iterator[Path]:
     yield from (ROOT / "README.md", ROOT / "CONTRIBUTING.md")
     for folder in ("src/serversent", "client", "docs"):
         for path in sorted((ROOT / folder).rglob("*")):
-            is_made = ".min." in path.name or path.name == "serversent.js" or {"_build", "migrations", "traces"}.intersection(path.parts)
+            is_bundle = path.suffix == ".js" and "static" in path.parts and path.name != "notifications.js"
+            is_made = is_bundle or {"_build", "migrations", "traces"}.intersection(path.parts)
             if path.suffix in KINDS and not is_made:
                 yield path
 

@@ -51,7 +51,7 @@ def test_defaults():
         ("SERVER_SHORTCUTS", 1),
     ],
 )
-def test_a_wrong_value_is_an_error_that_names_the_key_and_what_is_allowed(name, value):
+def test_a_wrong_value_is_an_error_with_the_key_and_the_allowed_values(name, value):
     with override_settings(SERVERSENT={name: value}):
         (message,) = check_settings(None)
         assert message.id == "serversent.E003"

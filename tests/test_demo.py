@@ -40,7 +40,7 @@ def is_listening(port):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_stops_at_once_and_well(tmp_path, number):
+def test_the_demo_stops_at_once_without_an_error(tmp_path, number):
     from .client import Stream
 
     port = free_port()

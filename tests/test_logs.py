@@ -37,7 +37,7 @@ def test_printable(text, shown):
     assert printable(text) == shown
 
 
-def test_what_is_kept():
+def test_kept_control_characters():
     assert printable("a\n\tb\x1b", keep="\n\t") == "a\n\tb\\x1b"
 
 

@@ -35,7 +35,7 @@ def test_on_a_developers_machine_it_is_skipped_and_counted(tmp_path):
     assert "nowhere (1). To install all of them: make services" in ended.stdout
 
 
-def test_in_ci_it_fails(tmp_path):
+def test_a_missing_service_fails_in_ci(tmp_path):
     ended = run(tmp_path, CI="true")
     assert ended.returncode == 1, ended.stdout + ended.stderr
     assert "1 error" in ended.stdout

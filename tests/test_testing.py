@@ -81,7 +81,7 @@ class InATestCase(TestCase):
         with open_stream(self.client, page["url"]) as stream:
             assert stream.status == 200, "it is not committed"
 
-    def test_what_is_taken_back_is_no_event(self):
+    def test_end_streams_is_captured_as_no_event(self):
         with captured_events() as events:
             end_streams(channel="news")
             send_event("news", "x")
@@ -118,13 +118,13 @@ class InATestCase(TestCase):
         with open_stream(Client(), "/mine/") as stream:
             assert stream.status == 403
 
-    def test_a_wait_has_an_end_and_says_what_it_knows(self):
+    def test_a_wait_ends_with_an_explanation(self):
         with open_stream(self.client, "/news/") as stream:
             stream.next()
             with pytest.raises(TimeoutError, match="no event within 0.1 s"):
                 stream.next(timeout=0.1)
 
-    def test_what_needs_a_commit_says_so(self):
+    def test_an_event_that_waits_for_a_commit_is_explained(self):
         with open_stream(self.client, "/news/") as stream:
             stream.next()
             with transaction.atomic():

@@ -165,7 +165,7 @@ async def test_nothing_that_comes_with_it_or_after_it_is_handed_over(connections
         assert [event.event for event in client.events] == ["ready"]
 
 
-async def test_what_is_no_revocation_is_left_out(connections, caplog):
+async def test_invalid_revocations_are_left_out(connections, caplog):
     connections.add(stays := Served())
     memory_log = hub("default")._broker
     for data in [
@@ -184,7 +184,7 @@ async def test_what_is_no_revocation_is_left_out(connections, caplog):
 # What was not read in one go.
 
 
-async def test_what_lies_in_a_gap_is_heard(connections):
+async def test_revocations_in_a_gap_are_applied(connections):
     """The log was pruned beyond the hub, or a standby took it over: the hub goes on from its new head."""
     async with Client("c") as client:
         await client.take(1)
@@ -203,7 +203,7 @@ async def test_what_lies_in_a_gap_is_heard(connections):
                 await asyncio.sleep(0.001)
 
 
-async def test_what_is_pruned_before_it_is_heard_ends_all_that_it_may_mean(connections):
+async def test_pruned_revocations_end_every_stream_that_they_may_concern(connections):
     connections.add(known := Served())
     connections.add(unknown := Served("", (), ("c",)))
     async with asyncio.timeout(DEADLINE_SECONDS):
@@ -234,7 +234,7 @@ async def test_between_a_look_and_the_start_of_the_hub_nothing_is_missed(connect
         assert connection.ended
 
 
-async def test_what_was_said_while_nobody_listened_ends_no_later_stream(connections):
+async def test_a_revocation_before_the_first_stream_ends_no_later_stream(connections):
     connections.add(first := Served())
     async with asyncio.timeout(DEADLINE_SECONDS):
         while revocation_feed()._applied is None:
@@ -247,7 +247,7 @@ async def test_what_was_said_while_nobody_listened_ends_no_later_stream(connecti
     assert not later.ended
 
 
-async def test_who_is_refused_is_known_without_a_query_for_each(connections, monkeypatch):
+async def test_revoked_urls_are_refused_without_a_query_for_each(connections, monkeypatch):
     """The log is asked once what was taken back; after that the hub hears of it."""
     read, asked = memory.MemoryBroker.read, []
 
@@ -279,7 +279,7 @@ async def test_who_is_refused_is_known_without_a_query_for_each(connections, mon
             each.cancel()
 
 
-def test_the_end_of_a_session_does_not_stand_in_for_what_refuses_urls():
+def test_the_end_of_a_session_does_not_replace_the_revocation_of_urls():
     store, identity = Revocations(), Identity("5", ("s",), "", time.monotonic(), Cursor("a", 1))
     store.add(Revocation("5", (), "", False, 0.0), 2, "!revoked", time.monotonic())
     store.add(Revocation("5", (), "", False, 0.0), 3, "!ended", time.monotonic() - 200)
@@ -314,7 +314,7 @@ class TransactionTests(TransactionTestCase):
     def logged(self):
         return [event.channel for event in Event.objects.order_by("id")]
 
-    def test_it_is_one_with_the_transaction(self):
+    def test_end_streams_is_part_of_the_transaction(self):
         with transaction.atomic():
             end_streams(user=1)
             assert transaction.get_connection().in_atomic_block
@@ -324,7 +324,7 @@ class TransactionTests(TransactionTestCase):
             end_streams(user=1)
         assert self.logged() == ["!revoked"]
 
-    def test_what_a_user_does_and_does_not(self):
+    def test_which_changes_of_a_user_end_their_streams(self):
         user = get_user_model().objects.create_user("ada", password="secret")
         user.first_name = "Ada"
         user.save()
@@ -360,7 +360,7 @@ class TransactionTests(TransactionTestCase):
         assert len(before) == 2
         assert set(before) & set(session_ids(session))
 
-    def test_an_outage_keeps_nobody_from_logging_out(self):
+    def test_an_outage_prevents_no_logout(self):
         user = get_user_model().objects.create_user("ada", password="secret")
         self.client.force_login(user)
         with override_settings(

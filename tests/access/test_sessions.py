@@ -306,7 +306,7 @@ async def test_revoked_before_it_was_known_for_whom_it_is(ada):
 # Limits.
 
 
-def test_a_limit_that_limits_nobody_says_so(caplog, monkeypatch):
+def test_a_limit_without_effect_is_reported(caplog, monkeypatch):
     identity._warn_no_address_once.cache_clear()
     with override_settings(SERVERSENT={"MAX_CONNECTIONS_PER_ADDRESS": 5}):
         request = AsyncRequestFactory().get("/")

@@ -80,7 +80,7 @@ def test_at_once_from_within_a_transaction_that_has_written(broker):
     assert logged(broker)[-1] == "later"
 
 
-def test_of_two_transactions_it_waits_for_the_default_databases(broker):
+def test_with_two_transactions_an_event_waits_for_the_default_databases(broker):
     """``send_event()`` cannot know which one the event is of. Most of a project's data is in the default database."""
     memory = MemoryBroker("memory", {})
     cursor = memory.cursor()

@@ -86,7 +86,7 @@ async def test_sent_before_the_lock_was_taken(broker, kind, row):
     assert [seen[int(name)][int(number)] for name, number in found] == list(range(1, THREADS * ROUNDS + 1))
 
 
-async def test_in_a_crowded_outbox_too(broker, kind, row, monkeypatch):
+async def test_the_order_of_a_crowded_outbox(broker, kind, row, monkeypatch):
     """Nobody numbers until the end, so that the order is that of one numbering of several batches."""
     if kind != "postgresql":
         pytest.skip("the outbox's places are PostgreSQL's")

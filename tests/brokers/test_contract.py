@@ -72,7 +72,7 @@ async def test_the_latest_of_each_channel(broker):
     assert texts((await broker.latest(many, FAR)).events) == ["a3"]
 
 
-async def test_what_was_sent_is_read_in_order(broker):
+async def test_sent_events_are_read_in_order(broker):
     await send(broker, "1", "2")
     await send(broker, "3", channel="b")
     await send(broker, "4", event="kind")
@@ -207,7 +207,7 @@ async def test_everything_can_be_pruned_and_offsets_go_on(broker):
     assert texts(await read_all(broker, ["a"], head.offset)) == ["3"]
 
 
-async def test_what_refuses_urls_is_kept_whatever_the_retention(make_broker, monkeypatch):
+async def test_revocations_of_urls_are_kept_whatever_the_retention(make_broker, monkeypatch):
     broker = make_broker(keep=1)
     for number in range(5):
         for channel in (REVOKED, ENDED, "a"):
@@ -231,7 +231,7 @@ async def test_what_refuses_urls_is_kept_whatever_the_retention(make_broker, mon
     await broker.aclose()
 
 
-async def test_what_is_revoked_is_after_what_was_signed_before_its_commit(broker, kind, database_alias):
+async def test_a_revocation_has_a_later_offset_than_urls_signed_before_its_commit(broker, kind, database_alias):
     """A page that is rendered meanwhile still sees the permission."""
     holding, release = threading.Event(), threading.Event()
 
@@ -266,7 +266,7 @@ async def test_a_log_without_its_row_can_be_pruned(broker, kind):
     assert texts(await read_all(broker, ["a"], head.offset)) == ["2"]
 
 
-async def test_the_tail_yields_what_is_sent_from_a_cursor_on(broker, make_broker):
+async def test_the_tail_yields_the_events_after_a_cursor(broker, make_broker):
     await send(broker, "before")
     head = await broker.head()
     sender = make_broker()
@@ -312,7 +312,7 @@ async def test_the_tail_tells_of_another_epoch(broker):
     assert (await broker.head()).epoch == epoch
 
 
-async def test_recent_is_complete_after_what_it_says(broker):
+async def test_recent_events_are_complete_after_their_start(broker):
     await send(broker, *(f"{number:02}" + "." * 998 for number in range(50)))
     head = await broker.head()
     recent = await broker.recent(head.offset, 10_500)
@@ -371,7 +371,7 @@ def transactional(kind, database_alias):
     return database_alias("sqlite" if kind == "memory" else kind)
 
 
-async def test_an_open_transaction_that_has_sent_delays_nobody(broker, transactional):
+async def test_an_open_transaction_with_sent_events_delays_no_other_event(broker, transactional):
     holding, release = threading.Event(), threading.Event()
 
     def hold():
@@ -413,7 +413,7 @@ async def test_two_channels_in_opposite_orders_in_two_transactions(broker, trans
 
 
 @pytest.mark.parametrize("in_transaction", [False, True])
-async def test_what_fails_after_the_commit_is_no_error_of_the_sender(
+async def test_a_failure_after_the_commit_is_no_error_of_the_sender(
     broker, kind, transactional, in_transaction, caplog
 ):
     """It is stored: a sender that took it for lost would send it again."""

@@ -33,7 +33,7 @@ async def test_more_than_twenty_batches_are_numbered_before_the_head(broker, kin
         assert texts(await read_all(broker, ["a"])) == [str(number) for number in range(MANY)]
 
 
-async def test_what_another_process_left_is_numbered_before_the_head(broker, kind, database_alias):
+async def test_the_outbox_of_another_process_is_numbered_before_the_head(broker, kind, database_alias):
     if kind in ("memory", "sqlite"):
         pytest.skip("it has no outbox")
     insert = "INSERT INTO serversent_outbox (channel, data) VALUES ('a', 'left')"

@@ -186,7 +186,7 @@ async def test_a_log_that_is_away_at_the_commit(kind, database, another, caplog)
         "('', '', '')",
     ],
 )
-async def test_rows_by_plain_sql_stop_nobody(broker, kind, database, values):
+async def test_invalid_rows_by_plain_sql_stop_no_stream(broker, kind, database, values):
     """SQLite stores any bytes anywhere."""
     if kind != "sqlite":
         pytest.skip("other databases check what they store")

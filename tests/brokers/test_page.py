@@ -22,7 +22,7 @@ def default_broker(kind, make_broker):
         yield
 
 
-async def test_where_it_stood(broker, kind):
+async def test_the_head_at_a_time(broker, kind):
     def before(at, committed):
         return in_thread(broker.cursor_before, at, committed)
 
@@ -36,7 +36,7 @@ async def test_where_it_stood(broker, kind):
     assert (await before(time.monotonic() - 3600, {})).epoch == head.epoch
 
 
-async def test_what_is_committed_after_that_is_after_it(broker, kind):
+async def test_an_event_that_is_committed_later_is_after_the_cursor(broker, kind):
     """The race: an event of a transaction that is open when a request begins, and committed when its page is made."""
     await send(broker, "before")
     head = await broker.head()

@@ -51,7 +51,7 @@ def test_vectors(client, size):
         assert client.evaluate(PARSE, [list(text.encode()), size]) == expected, vector
 
 
-def test_what_the_vectors_leave_out(client):
+def test_cases_beside_the_vectors(client):
     def parse(body, size=10**6):
         return client.evaluate(PARSE, [list(body), size])
 
@@ -494,7 +494,7 @@ def test_an_abort_signal_stops_it(client, server):
     assert client.evaluate("client.connect('/async/', { signal: AbortSignal.abort() }).state") == "idle"
 
 
-def test_a_handler_that_fails_harms_nobody(client, server, name):
+def test_a_handler_that_fails_harms_no_stream(client, server, name):
     it = listen(client, f"/channels/?channel={name}")
     client.evaluate(
         """

@@ -84,7 +84,7 @@ def test_from_a_shell(people, server_folder):
     assert "There is no user 'nobody'" in ended.stderr
 
 
-def test_who_logs_out_hears_nothing_more(people):
+def test_a_user_who_logs_out_gets_no_more_events(people):
     ada, grace = people
     grace.get_by_role("button", name="Log out").click()
     expect(grace.get_by_role("heading", name="Who are you?")).to_be_visible()

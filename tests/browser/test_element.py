@@ -268,7 +268,7 @@ def cookies(page):
     return "; ".join(f"{cookie['name']}={cookie['value']}" for cookie in page.context.cookies())
 
 
-def test_what_was_sent_before_the_request_is_not_repeated(server, page, name):
+def test_events_from_before_the_request_are_not_repeated(server, page, name):
     page.goto(f"{server.url}/client/")
     send(server, name, "before")
     page.goto(f"{server.url}/between/?channel={name}")

@@ -103,7 +103,7 @@ def test_a_template_whose_fields_stay_empty(page, put, said, server, name, field
         assert not any("finds nothing in the data" in text for text in said)
 
 
-def test_a_type_that_nobody_shows(put, said, server, name):
+def test_an_event_type_that_no_element_shows(put, said, server, name):
     put(f'<event-stream autostart src="/channels/?channel={name}"></event-stream>')
     wait_for_one(server, name)
     server.get(f"/send/?channel={name}&data=x&event=paid")

@@ -230,7 +230,7 @@ def test_a_list_that_was_opened_before_the_stream_began(page, server, name):
     expect(items(page)).to_have_count(3)
 
 
-def test_what_the_list_has_already_counts_once(page, server, name):
+def test_a_notification_that_the_list_has_counts_once(page, server, name):
     """An event may come after the answer that has counted it."""
     open_bell(page, server, name)
     notify(server, name, "one", "two")
@@ -242,7 +242,7 @@ def test_what_the_list_has_already_counts_once(page, server, name):
     expect(items(page)).to_have_count(2)
 
 
-def test_what_is_sent_again_counts_once(page, server, name):
+def test_a_notification_that_is_sent_again_counts_once(page, server, name):
     open_bell(page, server, name)
     notify(server, name, "one", "two")
     expect(count(page)).to_have_text("2")
@@ -308,7 +308,7 @@ def test_variables_of_the_page(page, server, name):
         assert page.evaluate(color) == rgb
 
 
-def test_a_language_that_is_none(page, server, name):
+def test_an_unknown_language(page, server, name):
     for lang in ("en_US", "no language at all"):
         open_bell(page, server, name)
         notify(server, name, "one")
@@ -418,7 +418,7 @@ def test_axe_finds_nothing(chromium, server, name, scheme):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
-def test_it_fits(chromium, server, name, tmp_path, scheme, width):
+def test_the_bell_fits_the_screen(chromium, server, name, tmp_path, scheme, width):
     context = chromium.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
     page = context.new_page()
     open_bell(page, server, name)

@@ -59,7 +59,7 @@ def renewals(page):
 
 
 @pytest.mark.parametrize("transport", ["fetch", "eventsource"])
-def test_it_misses_nothing_over_many_urls_and_a_restart(page, start, user, name, transport, warnings):
+def test_no_event_is_missed_over_many_urls_and_a_restart(page, start, user, name, transport, warnings):
     with start() as server:
         listening = listen_signed(page, server, user, name, transport=transport)
         with Publisher(server, name) as publisher:

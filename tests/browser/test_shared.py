@@ -61,7 +61,7 @@ def test_a_tab_that_comes_later_misses_nothing_and_has_its_initial_state(server,
     three.wait_data(["a", "b", "c"])
 
 
-def test_a_page_that_is_newer_than_what_the_leader_has_seen_repeats_nothing(server, tabs, name):
+def test_a_page_that_is_newer_than_the_leaders_cursor_repeats_nothing(server, tabs, name):
     with relay(server.port) as between:
         first, second = tabs(2, f"http://127.0.0.1:{between.port}")
         one = listen(first, f"/channels/?channel={name}")
@@ -169,7 +169,7 @@ def test_a_leader_whose_timers_are_late_is_reminded(server, tabs, name):
         assert listening[leader].reads
 
 
-def test_one_stops_and_the_others_go_on(server, tabs, name):
+def test_the_leader_stops_and_the_other_tab_goes_on(server, tabs, name):
     one, two = listen_all(tabs(2, server.url), f"/channels/?channel={name}")
     wait_for_one(server, name)
     leader, other = (one, two) if one.reads else (two, one)

@@ -47,7 +47,7 @@ async def test_a_stream_that_fails_takes_no_other_with_it():
             await bad.over.wait()
 
 
-async def test_what_was_written_is_told_once_for_all_who_are_live(told):
+async def test_written_events_are_signalled_once_for_all_live_streams(told):
     subscription = Subscription("c", initial=lambda: "state")
     async with Client(subscription) as first, Client() as second:
         await first.take(2)
@@ -68,7 +68,7 @@ async def test_what_was_written_is_told_once_for_all_who_are_live(told):
 
 
 @pytest.mark.parametrize("leaves", [False, True])
-async def test_what_has_to_wait_is_told_when_it_was_written(leaves, told):
+async def test_events_that_wait_are_signalled_when_they_are_written(leaves, told):
     wait = asyncio.get_running_loop().create_future()
     async with Client() as client:
         await client.take(1)
@@ -144,7 +144,7 @@ async def test_a_cursor_that_the_hub_has_not_reached_yet(behind):
             assert [event.data for event in await first.take(3)] == ["{}", "seen elsewhere", "after"]
 
 
-async def test_what_was_pruned_before_the_hub_read_it_is_a_reset_of_live_streams(behind):
+async def test_events_pruned_before_the_hub_reads_them_reset_live_streams(behind):
     async with Client() as client, Client("quiet") as quiet:
         await client.take(1)
         await quiet.take(1)
@@ -187,7 +187,7 @@ async def test_events_of_one_turn_are_one_write():
         assert client.writes - before == 1
 
 
-async def test_what_comes_during_a_slow_push_is_joined():
+async def test_events_during_a_slow_push_are_joined():
     """Under load each stream is written to less often; a single event waits for nothing."""
 
     async def publish(count):
@@ -269,7 +269,7 @@ async def test_an_empty_initial_state_leaves_the_cursor_to_ready(empty):
         assert (ready.event, ready.id) == ("ready", str(hub("default").cursor))
 
 
-async def test_what_is_sent_while_the_state_is_made_is_not_missed():
+async def test_an_event_during_the_initial_state_is_not_missed():
     async def initial():
         send_event("c", "meanwhile")
         await asyncio.sleep(0.01)

@@ -208,7 +208,7 @@ async def test_an_outage_in_the_initial_state_ends_the_stream():
         assert client.events == []
 
 
-async def test_a_head_that_was_asked_for_before_the_cursor_was_given_resets_nobody(slow, monkeypatch):
+async def test_a_head_read_before_the_cursor_was_given_resets_no_client(slow, monkeypatch):
     async with Client("c") as first:
         await first.take(1)
         gate, here = slow("head"), hub("default").cursor
@@ -288,7 +288,7 @@ async def test_the_first_requests_context_is_not_kept():
         await client.__aexit__()
 
 
-async def test_a_hub_that_stops_before_who_waited_for_it_has_joined(monkeypatch):
+async def test_a_hub_that_stops_before_a_waiting_stream_has_joined(monkeypatch):
     monkeypatch.setattr(hub_module, "LINGER_SECONDS", 0.0)
     async with Client("c") as client:
         await client.take(1)
@@ -344,7 +344,7 @@ async def test_reads_that_run_as_their_broker_is_closed_end():
     assert isinstance(waited, BrokerUnavailable)
 
 
-async def test_who_waits_for_the_hub_is_woken_by_its_end():
+async def test_a_stream_that_waits_for_the_hub_is_woken_by_its_end():
     async with Client("c") as client:
         await client.take(1)
         waiting = asyncio.ensure_future(hub("default").wait_for_batch())

@@ -69,7 +69,7 @@ async def follow(reads, position):
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_a_thousand_who_lag_cost_no_more_reads_than_ten(seed):
+async def test_a_thousand_lagging_streams_cost_no_more_reads_than_ten(seed):
     chance = random.Random(seed)
     positions = [chance.randrange(EVENTS) for _ in range(1000)]
     positions[:10] = range(0, EVENTS, EVENTS // 10)
@@ -85,7 +85,7 @@ async def test_a_thousand_who_lag_cost_no_more_reads_than_ten(seed):
     assert counts[1] <= counts[0], counts
 
 
-async def test_what_is_kept_is_bounded():
+async def test_kept_pages_are_bounded():
     log = Log()
     log.data = "x" * 1000
     reads = reads_of(log)
@@ -98,7 +98,7 @@ async def test_what_is_kept_is_bounded():
     assert len(reads._pages._pages) == KEPT_PAGES
 
 
-async def test_one_who_is_too_late_takes_no_other_with_it():
+async def test_an_expired_cursor_fails_no_other_stream():
     reads = reads_of(Log(floor=1000))
     late, other = await asyncio.gather(
         reads.page(CHANNELS, 999, EVENTS), reads.page(CHANNELS, 1000, EVENTS), return_exceptions=True
@@ -116,7 +116,7 @@ async def test_from_the_oldest():
     assert not reads._pages._pages
 
 
-async def test_an_outage_is_told_to_all_who_wait_and_is_over_with_the_next_read():
+async def test_an_outage_reaches_all_waiting_streams_and_is_over_with_the_next_read():
     log = Log()
     log.error = BrokerUnavailable("log", "gone")
     reads = reads_of(log)
@@ -127,7 +127,7 @@ async def test_an_outage_is_told_to_all_who_wait_and_is_over_with_the_next_read(
     assert (await reads.page(CHANNELS, 0, EVENTS))[1] == PAGE
 
 
-async def test_questions_of_one_moment_are_one():
+async def test_simultaneous_questions_are_one_call():
     log = Log()
     reads = reads_of(log)
     names = [frozenset({f"open-{number}", f"closed-{number}"}) for number in range(1000)]

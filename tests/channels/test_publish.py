@@ -138,7 +138,7 @@ def test_an_unknown_broker():
 
 
 @pytest.mark.django_db
-def test_missing_tables_are_named_with_what_to_do():
+def test_missing_tables_are_named_with_the_command_to_run():
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("DROP TABLE serversent_event")

@@ -8,7 +8,7 @@ import pytest
 from serversent.concurrency.tasks import run_eagerly
 
 
-async def test_one_that_never_waits_needs_nobody():
+async def test_a_coroutine_that_never_waits_runs_without_a_task():
     async def run(found):
         found.append(1)
 
@@ -50,7 +50,7 @@ async def test_the_rest_goes_on_where_it_is_awaited(moment):
     assert order == ["begun", "left", "gate", "ended"]
 
 
-async def test_an_error_of_what_it_waits_for_arrives_in_it():
+async def test_an_error_of_the_awaited_future_arrives_in_the_coroutine():
     gate = asyncio.get_running_loop().create_future()
     seen = []
 
@@ -68,7 +68,7 @@ async def test_an_error_of_what_it_waits_for_arrives_in_it():
     assert len(seen) == 1
 
 
-async def test_a_cancellation_of_who_awaits_it_arrives_in_it():
+async def test_a_cancellation_of_the_awaiting_task_arrives_in_the_coroutine():
     closed = []
 
     async def run():

@@ -217,7 +217,7 @@ async def settled(server):
 
 
 @pytest.mark.service("postgresql")
-async def test_who_asks_for_the_oldest_again_and_again_costs_little_more_than_any_client(server, flooded):
+async def test_repeated_requests_for_the_oldest_events_cost_little_more_than_any_client(server, flooded):
     """What is read from the log is kept for the next, and no more is read than the client takes."""
     ready = await ask(server, "/channels/?channel=flood")
     epoch = ready.partition(b"id: ")[2].partition(b"-")[0].decode()

@@ -71,7 +71,7 @@ def lines_of(process):
 
 
 @pytest.mark.parametrize(("users", "count", "senders"), SIZES)
-async def test_each_gets_what_is_committed_for_them(users, count, senders, postgresql_settings, server_folder):
+async def test_each_user_gets_their_committed_notifications(users, count, senders, postgresql_settings, server_folder):
     variables = {"TEST_DATABASE": json.dumps(postgresql_settings)}
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.project.settings", **variables}
     accounts = await asyncio.to_thread(lambda: lines_of(start(environment, "users", users)))

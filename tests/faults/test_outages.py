@@ -135,7 +135,7 @@ def test_published_by_psql(database, server):
     assert "was left out" in server.log
 
 
-def test_a_numbering_process_that_is_stopped_stalls_nobody(database, environment, server, sender):
+def test_a_stopped_numbering_process_stalls_no_other(database, environment, server, sender):
     """Stopped at any moment: numbering is one statement, which the server ends without its client."""
     code = (
         "import django; django.setup(); from serversent import send_event; import itertools\n"

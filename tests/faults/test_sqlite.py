@@ -39,7 +39,7 @@ def write(environment, count, writers=4):
     return [text for result in results for text in result["sent"]], sum(result["failed"] for result in results)
 
 
-def test_subscribers_lock_nobody_out(environment, server_folder):
+def test_subscribers_lock_out_no_writer(environment, server_folder):
     count = 150
     # Read-then-write transactions of several processes fail against each other; subscribers must not add to that.
     _, failed_alone = write(environment, count)

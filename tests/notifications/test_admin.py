@@ -39,7 +39,7 @@ def test_the_list(staff, users, django_assert_max_num_queries):
         assert staff.get(reverse(LIST), query).context["cl"].result_count == count
 
 
-def test_one_is_sent_as_it_is_added(staff, users):
+def test_a_notification_is_sent_when_it_is_added(staff, users):
     form = {"user": users[0].pk, "text": "from the admin", "level": "info", "url": "/a/"}
     add = reverse("admin:serversent_notifications_notification_add")
     assert staff.post(add, {**form, "url": "javascript:alert(1)"}).status_code == 200
@@ -49,7 +49,7 @@ def test_one_is_sent_as_it_is_added(staff, users):
     assert Notification.objects.get().user == users[0]
 
 
-def test_one_is_not_sent_again_as_it_is_changed(staff, users):
+def test_a_notification_is_not_sent_again_when_it_is_changed(staff, users):
     made = send_notification(users[0], "before")
     change = reverse("admin:serversent_notifications_notification_change", args=[made.pk])
     assert staff.post(change, {"user": users[1].pk, "text": "after", "level": "info"}).status_code == 302
@@ -73,7 +73,7 @@ def test_sending_to_selected_users(staff, users):
     assert {row.level for row in Notification.objects.all()} == {"success"}
 
 
-def test_sending_to_all_who_are_found(staff):
+def test_sending_to_the_users_of_a_queryset(staff):
     users = get_user_model().objects
     users.bulk_create(get_user_model()(username=f"many-{number}") for number in range(150))
     asked = {"action": "send_to_selected_users", "_selected_action": [users.last().pk], "select_across": "1"}
@@ -85,7 +85,7 @@ def test_sending_to_all_who_are_found(staff):
     assert Notification.objects.count() == 150
 
 
-def test_who_may_not_add_notifications_may_not_send_them(client, users):
+def test_sending_needs_the_permission_to_add(client, users):
     clerk = get_user_model().objects.create_user("clerk", is_staff=True)
     clerk.user_permissions.add(*Permission.objects.filter(codename__in=["view_user", "change_user"]))
     client.force_login(clerk)

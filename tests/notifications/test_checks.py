@@ -46,7 +46,7 @@ def test_a_model_that_cannot_be(name, words):
     ],
 )
 @isolate_apps("tests.project")
-def test_a_model_that_lacks_what_is_needed(attributes, words, monkeypatch):
+def test_a_model_that_lacks_required_fields(attributes, words, monkeypatch):
     class Meta(AbstractNotification.Meta):
         app_label = "project"
 

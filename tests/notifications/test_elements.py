@@ -19,7 +19,7 @@ def page(user, tags="{% notification_bell %}{% notification_toasts %}", **attrib
     return Template("{% load serversent_notifications %}" + tags).render(Context({"request": request}))
 
 
-def test_who_is_logged_in_has_both(ada, users):
+def test_a_user_has_the_bell_and_the_toasts(ada, users):
     for user in (ada, ada, users[1]):
         send_notification(user, "x")
     html = page(ada)
@@ -67,7 +67,7 @@ def test_two_bells_in_a_page_are_two(ada):
     assert len(identifiers) == len(set(identifiers)) == 6
 
 
-def test_who_is_not_logged_in_has_nothing(alias):
+def test_an_anonymous_page_has_neither_bell_nor_toasts(alias):
     assert page(AnonymousUser()) == ""
 
 

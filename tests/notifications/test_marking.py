@@ -89,7 +89,7 @@ def test_the_first_moment_stays(ada):
     assert Notification.objects.get().sent_at == moment
 
 
-def test_the_thread_marks_what_comes_and_ends(ada, monkeypatch):
+def test_the_thread_marks_new_notifications_and_ends(ada, monkeypatch):
     monkeypatch.setattr(marking, "IDLE_SECONDS", 0.2)
 
     before = set(threading.enumerate())
@@ -133,7 +133,7 @@ def test_an_outage_is_waited_out(ada, monkeypatch, caplog):
     wait_for(lambda: "serversent-notifications" not in [thread.name for thread in threading.enumerate()], "its end")
 
 
-def test_who_connects_waits_for_the_marks(ada, monkeypatch):
+def test_a_new_stream_waits_for_pending_marks(ada, monkeypatch):
     """And no longer than they take: the thread does not wait for more then."""
     monkeypatch.setattr(marking, "INTERVAL_SECONDS", 600)
     marker, made = Marker(), make(ada, 3)
@@ -143,7 +143,7 @@ def test_who_connects_waits_for_the_marks(ada, monkeypatch):
         assert Notification.objects.get(pk=each.pk).sent
 
 
-def test_marks_that_are_held_up_hold_nobody_up(ada, alias, users, monkeypatch):
+def test_delayed_marks_delay_no_stream(ada, alias, users, monkeypatch):
     """Somebody's transaction may have the rows."""
     may_go_on = threading.Event()
     mark_sent = marking.mark_sent
@@ -162,7 +162,7 @@ def test_marks_that_are_held_up_hold_nobody_up(ada, alias, users, monkeypatch):
     wait_for(lambda: Notification.objects.get().sent, "the mark")
 
 
-def test_what_waits_is_bounded(ada, monkeypatch):
+def test_waiting_bytes_are_bounded(ada, monkeypatch):
     monkeypatch.setattr(marking, "MAX_BYTES", 10_000)
     marker = Marker()
     marker._is_running = True
@@ -172,7 +172,7 @@ def test_what_waits_is_bounded(ada, monkeypatch):
 
 
 @pytest.mark.parametrize("data", [b"event: notification\ndata: {}\n\n", b"event: notification\ndata: x\n\n"])
-def test_what_is_no_notification_is_passed_over(ada, data):
+def test_other_events_are_not_marked(ada, data):
     """Anybody may publish by SQL."""
     (made,) = make(ada, 1)
     marker = Marker()

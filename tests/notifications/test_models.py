@@ -53,7 +53,7 @@ def test_flags_and_moments_are_one(ada):
     assert given.sent_at == moment
 
 
-def test_flags_of_what_was_loaded_in_part(ada):
+def test_flags_of_a_partly_loaded_notification(ada):
     Notification.objects.create(user=ada, text="x", sent=True)
     for found in (Notification.objects.only("sent").get(), Notification.objects.defer("sent_at").get()):
         assert found.sent is True
@@ -104,7 +104,7 @@ def test_every_page_of_the_users_is_told(ada, users, sent, what):
     )
 
 
-def test_saving_what_was_read_tells_too(ada, sent):
+def test_saving_a_read_notification_sends_its_state(ada, sent):
     made = Notification.objects.create(user=ada, text="x")
     made.read = True
     made.save()
@@ -121,7 +121,7 @@ def test_saving_what_was_read_tells_too(ada, sent):
 
 
 @pytest.mark.django_db
-def test_a_database_that_is_named_is_the_one(database_alias, django_db_blocker):
+def test_a_named_database_is_used(database_alias, django_db_blocker):
     """And not the one that the router says."""
     with django_db_blocker.unblock():
         elsewhere = database_alias("sqlite")
@@ -154,7 +154,7 @@ def test_a_page_is_told_the_time_with_its_offset():
         assert made.payload()["created_at"].isoformat() == "2024-04-07T12:00:00+09:00"
 
 
-def test_of_many_the_ids_are_left_out(ada, sent):
+def test_a_change_of_many_has_no_ids(ada, sent):
     Notification.objects.bulk_create(Notification(user=ada, text="x") for _ in range(1201))
     assert Notification.objects.filter(user=ada).mark_all_as_read() == 1201
     ((_, _, state),) = sent()
@@ -171,7 +171,7 @@ def test_deleting(ada, sent):
     assert not Notification.objects.exists()
 
 
-def test_a_rollback_tells_nobody(ada, sent, alias):
+def test_a_rollback_sends_nothing(ada, sent, alias):
     from django.db import transaction
 
     made = send_notification(ada, "x")

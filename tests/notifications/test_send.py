@@ -37,7 +37,7 @@ def test_a_row_and_an_event(ada, sent):
     }
 
 
-def test_who_and_how(ada, sent):
+def test_arguments_of_send_notification(ada, sent):
     send_notification(ada.pk, "by the key")
     send_notification(SimpleLazyObject(lambda: ada), "request.user")
     send_notification(ada, "a level of messages", level=constants.WARNING)
@@ -87,7 +87,7 @@ def test_mistakes(ada, sent, arguments, error, words):
     assert not sent()
 
 
-def test_a_user_who_is_not_there(alias, sent):
+def test_a_user_that_does_not_exist(alias, sent):
     with pytest.raises(IntegrityError):
         send_notification([10**9], "x")
     with pytest.raises(IntegrityError):
@@ -161,7 +161,7 @@ def test_long_texts_to_a_crowd(crowd, sent, alias):
     assert len(sent()) == 1000
 
 
-def test_all_or_nobody(users, sent, monkeypatch):
+def test_all_users_or_none(users, sent, monkeypatch):
     monkeypatch.setattr(send, "BATCH", 2)
     with pytest.raises(IntegrityError):
         send_notification([*users, 10**9], "x")

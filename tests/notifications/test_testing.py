@@ -16,7 +16,7 @@ class NotificationTests(TestCase):
         self.ada = get_user_model().objects.create_user("ada")
         self.client.force_login(self.ada)
 
-    def test_what_is_sent_can_be_looked_at(self):
+    def test_captured_events_has_notifications(self):
         with captured_events() as events:
             send_notification(self.ada, "hello")
         self.assertEqual(len(events), 1)

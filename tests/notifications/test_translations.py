@@ -23,7 +23,7 @@ def test_every_text_is_in_it():
     assert [text for text in texts if german.gettext(text) == text and text.capitalize() not in same] == []
 
 
-def test_what_is_compiled_is_what_is_written():
+def test_the_compiled_translations_match_their_sources():
     """`django-admin compilemessages` makes it."""
     with (CATALOG / "django.mo").open("rb") as file:
         german = gettext.GNUTranslations(file)

@@ -53,7 +53,7 @@ def unread(events):
     return count
 
 
-def test_what_is_unsent_the_oldest_first(ada, users, stream):
+def test_unsent_notifications_come_oldest_first(ada, users, stream):
     Notification.objects.create(user=ada, text="sent", sent=True)
     Notification.objects.create(user=ada, text="sent and read", sent=True, read=True)
     Notification.objects.create(user=ada, text="made by hand")

@@ -88,7 +88,7 @@ class Replica:
         return self._alias
 
 
-def test_what_was_just_sent_is_read_where_it_was_written(client, made, alias):
+def test_views_read_the_database_that_is_written_to(client, made, alias):
     with override_settings(DATABASE_ROUTERS=[Replica(alias)]):
         assert client.get(ROOT + "count/").json() == {"unread": 5}
         assert len(client.get(ROOT).json()["notifications"]) == 5
@@ -126,7 +126,7 @@ def test_the_templates_are_the_projects_if_it_wants(client, made, tmp_path):
     assert "text 4" in page
 
 
-def test_what_may_be_done(client, made):
+def test_read_and_delete(client, made):
     assert client.get(ROOT + "count/").json() == {"unread": 5}
     assert client.post(f"{ROOT}{made[1].pk}/read/").json() == {"unread": 4}
     assert client.post(f"{ROOT}{made[1].pk}/read/").json() == {"unread": 4}
@@ -142,7 +142,7 @@ def test_without_javascript_the_form_leads_back(client, made):
     assert (answer.status_code, answer.headers["Location"]) == (303, ROOT)
 
 
-def test_what_is_anothers_is_not_there(client, made, users):
+def test_notifications_of_another_user_are_not_found(client, made, users):
     theirs = Notification.objects.filter(user=users[1]).first()
     for what in ("read", "delete"):
         assert client.post(f"{ROOT}{theirs.pk}/{what}/").status_code == 404
@@ -155,7 +155,7 @@ def test_what_is_anothers_is_not_there(client, made, users):
 
 @pytest.mark.parametrize("path", ["", "stream/", "count/"])
 @pytest.mark.parametrize("accept", ["text/html", "text/event-stream", "*/*"])
-def test_who_is_not_logged_in_is_refused_and_not_redirected(alias, path, accept):
+def test_an_anonymous_request_is_refused_and_not_redirected(alias, path, accept):
     login = "django.contrib.auth.middleware.LoginRequiredMiddleware"
     with override_settings(
         MIDDLEWARE=[
@@ -169,7 +169,7 @@ def test_who_is_not_logged_in_is_refused_and_not_redirected(alias, path, accept)
     assert "Location" not in answer.headers
 
 
-def test_who_is_not_active_is_refused(client, ada, alias):
+def test_an_inactive_user_is_refused(client, ada, alias):
     ada.is_active = False
     ada.save()
     assert client.get(ROOT).status_code == 403

@@ -430,7 +430,7 @@ def play_all(request, database_alias, django_db_blocker, settings):
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(steps=operations)
-def test_each_client_sees_what_was_committed(play_all, steps):
+def test_each_client_sees_the_committed_events(play_all, steps):
     play_all(steps)
 
 
@@ -440,5 +440,5 @@ def test_each_client_sees_what_was_committed(play_all, steps):
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(steps=operations)
-def test_each_client_sees_what_was_committed_at_length(play_all, steps):
+def test_each_client_sees_the_committed_events_at_length(play_all, steps):
     play_all(steps)

@@ -126,7 +126,7 @@ names = st.text(string.ascii_letters + string.digits + "-_.:@=", min_size=1, max
 
 @fuzzed
 @given(st.lists(names, min_size=1, max_size=5), st.integers(-100, 100), st.sampled_from(["", "7", "8"]), st.booleans())
-def test_a_token_of_ours_grants_what_it_says_to_whom_it_says(channels, seconds, user, with_session):
+def test_a_token_grants_its_channels_to_its_user(channels, seconds, user, with_session):
     sessions = [_SESSION["_serversent"]] if with_session and "_serversent" in _SESSION else ["another"]
     said = {"channels": channels, "using": "default", "user": user, "sessions": sessions, "cursor": "", "at": "a-1"}
     token = signing.dumps({**said, "expires": time.time() + seconds}, salt=SALT, compress=True)
@@ -167,5 +167,5 @@ def test_a_url_is_refused_if_and_only_if_something_later_means_it(taken_back, si
 
 @fuzzed
 @given(st.text() | st.from_regex(r'\{"user": .{0,20}\}', fullmatch=True))
-def test_what_is_no_revocation_is_none(text):
+def test_invalid_revocations_are_ignored(text):
     assert parse_revocation(1, text) is None

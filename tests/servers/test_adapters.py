@@ -82,7 +82,7 @@ async def test_nothing_is_written_directly_where_send_would_do_otherwise():
     assert adapter_for(cycle.send).fast_path is None, "no chunks"
 
 
-async def test_one_that_fails_takes_no_other_with_it():
+async def test_a_transport_that_fails_stops_no_other():
     cycles = []
     for _ in range(3):
         cycle, transport, start = started_cycle()

@@ -87,7 +87,7 @@ def test_a_whole_answer(server, client, channel):
 
 
 @client
-def test_one_that_comes_later(server, client, channel):
+def test_a_client_that_comes_later(server, client, channel):
     send(server, channel, CLIENTS[client])
     server.get(f"/close/?channel={channel}")
     result, errors = Reader(server, client, channel).result()
@@ -127,7 +127,7 @@ def test_a_stream_of_datastar_is_cut_when_the_server_stops(server, path, headers
         assert stream.ended != is_cut, body[-200:]
 
 
-def test_what_is_on_the_wire(server, channel):
+def test_the_bytes_without_control_events(server, channel):
     with server.open(f"/channels/?channel={channel}&plain=1&oldest=1") as stream:
         send(server, channel, [1, 2])
         assert [event.data for event in stream.take(2)] == ["1", "2"]

@@ -62,7 +62,7 @@ def test_an_event_of_another_process_arrives_once_and_in_order(server, elsewhere
     assert offsets == sorted(set(offsets))
 
 
-def test_what_was_sent_while_away_is_replayed_once(server, elsewhere, channel):
+def test_events_of_an_absence_are_replayed_once(server, elsewhere, channel):
     with listen(server, channel) as stream:
         cursor = ready(stream)
     for number in range(3):

@@ -25,7 +25,7 @@ def test_every_stream_works(kind, application, server_folder, sqlite_file):
             assert [event.data for event in stream.take(3)] == ["0", "1", "2"]
 
 
-def test_a_wsgi_server_answers_what_is_new_and_closes(server_folder, sqlite_file):
+def test_a_wsgi_server_sends_the_new_events_and_closes(server_folder, sqlite_file):
     """No worker is tied up: an EventSource polls."""
     with serve("gunicorn", server_folder, environment={"TEST_SQLITE": sqlite_file}) as server:
         first = server.get("/channels/?channel=polled")

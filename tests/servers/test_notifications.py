@@ -69,7 +69,7 @@ def text_of(event):
     return json.loads(event.data)["text"]
 
 
-def test_what_is_unsent_and_then_what_comes(server, elsewhere, user):
+def test_unsent_notifications_come_before_new_ones(server, elsewhere, user):
     account = Account(server, user)
     notify(elsewhere, user, texts=["one", "two", "three"])
     with account.listen() as stream:
@@ -110,7 +110,7 @@ def test_with_a_cursor_the_log_alone(server, elsewhere, user):
         wait_for(lambda: all(sent for _, sent, _ in account.known()), "both marked as sent")
 
 
-def test_what_is_read_is_read_on_every_device(server, elsewhere, user):
+def test_a_notification_read_on_one_device_is_read_on_all(server, elsewhere, user):
     here, there = Account(server, user), Account(elsewhere, user)
     notify(server, user, texts=["one", "two"])
     with here.listen() as stream, there.listen() as other:
@@ -136,7 +136,7 @@ def test_what_is_read_is_read_on_every_device(server, elsewhere, user):
 
 
 @pytest.mark.parametrize("end", ["logout", "deactivate", "delete", "password"])
-def test_the_stream_of_who_may_not_listen_any_more_ends(server, elsewhere, user, end):
+def test_the_stream_of_a_user_without_permission_ends(server, elsewhere, user, end):
     account = Account(server, user)
     with account.listen() as stream:
         cursor, _ = begin(stream)

@@ -90,7 +90,7 @@ def test_a_server_side_cursor_across_pauses_needs_hold_connection(server, connec
     wait_for(lambda: connections() == 0, "no connection after the end")
 
 
-def test_without_it_the_error_says_what_to_do(server):
+def test_without_the_app_the_error_says_how_to_install_it(server):
     with server.open("/cursor/") as stream:
         stream.next()
         stream.read_to_end()

@@ -139,7 +139,7 @@ def test_the_end_of_an_account_ends_them_all(here, elsewhere, database, user, ch
     assert status(elsewhere, url, cookie) == 403
 
 
-def test_what_is_ended_by_hand(here, elsewhere, database, user, server_folder, environment):
+def test_end_streams_in_another_process(here, elsewhere, database, user, server_folder, environment):
     cookie, other = log_in(here, user), log_in(here, user + "-2")
     before = {name: signed_url(elsewhere, cookie, name, f"{name}-too") for name in ("secret", "open")}
     streams = {name: elsewhere.open(url, headers=cookie) for name, url in before.items()}

@@ -88,7 +88,7 @@ def test_a_generator_that_returns_says_so(server):
 
 
 @pytest.mark.parametrize("where", ["header", "query"])
-def test_who_comes_back_after_the_end_gets_204_and_the_view_is_not_called(server, where):
+def test_a_client_that_returns_after_the_end_gets_204_without_a_call_of_the_view(server, where):
     before = server.state()["started"].count("three")
     headers = {"Last-Event-ID": "end"} if where == "header" else {}
     answer = server.get("/three/" + ("?lastEventId=end" if where == "query" else ""), headers=headers)
@@ -123,7 +123,7 @@ def test_an_exception_after_the_first_event_is_logged_and_ends_the_body(server, 
     server.wait_closed(path)
 
 
-def test_the_developer_is_told_what_cannot_be_encoded(server):
+def test_an_error_names_the_value_that_cannot_be_encoded(server):
     server.get("/unencodable/")
     wait_for(lambda: "data: object cannot be written as JSON" in server.log, "the reason in the log")
 

@@ -135,7 +135,7 @@ async def test_a_refusal_ends_the_stream_for_good(name, status, logged):
 
 
 @names
-async def test_who_comes_back_after_a_refusal_is_told_not_to(name):
+async def test_a_client_that_returns_after_a_refusal_gets_204(name):
     answer = await AsyncClient().get(f"/{name}/?error=404", headers={"Last-Event-ID": "end"})
     assert answer.status_code == 204
 
@@ -176,7 +176,7 @@ async def test_in_development_the_error_is_shown(name):
     assert "ZeroDivisionError" not in await body_of(f"/{name}/?error=error")
 
 
-async def test_somebodys_own_frames_get_none_of_ours(logged):
+async def test_frames_of_the_project_get_no_comments_or_ids(logged):
     assert await body_of("/plain/?error=404") == "data: first\n\n"
     assert [level for level, _ in logged] == ["WARNING"]
 

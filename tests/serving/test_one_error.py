@@ -44,7 +44,7 @@ def memory_broker():
 # The hub and its callbacks.
 
 
-async def test_an_error_of_who_is_told_takes_no_event_from_anybody(caplog):
+async def test_an_error_of_a_receiver_takes_no_event_from_a_stream(caplog):
     def fail(sender, channels, **kwargs):
         if "a" in channels:
             raise RuntimeError("can't start new thread")

@@ -35,7 +35,7 @@ def log_in(server, user):
 
 
 @pytest.mark.parametrize("path", ["/silent/", "/plain-async/", "/sync/", "/channels/?channel=a"])
-def test_of_one_process(limited, path):
+def test_the_limit_of_a_process(limited, path):
     with limited(MAX_CONNECTIONS=2) as server:
         with server.open("/channels/?channel=b") as first, server.open("/silent/") as second:
             status, headers, body = refused(server.open(path))
@@ -60,7 +60,7 @@ def opens(server, path):
         return stream.status == 200
 
 
-def test_of_one_user(limited):
+def test_the_limit_of_a_user(limited):
     with limited(MAX_CONNECTIONS_PER_USER=2) as server:
         ada, grace = log_in(server, "ada"), log_in(server, "grace")
         elsewhere = log_in(server, "ada")  # another session of hers
@@ -74,7 +74,7 @@ def test_of_one_user(limited):
                 assert stream.status == 200
 
 
-def test_of_one_address(limited):
+def test_the_limit_of_an_address(limited):
     with limited(MAX_CONNECTIONS_PER_ADDRESS=1, CLIENT_ADDRESS="tests.project.addresses.forwarded_for") as server:
         first, second = {"X-Forwarded-For": "192.0.2.1"}, {"X-Forwarded-For": "192.0.2.1, 192.0.2.2"}
         with server.open("/silent/", headers=first):
@@ -175,7 +175,7 @@ def test_the_address_is_the_projects_to_say():
 
 
 @pytest.mark.parametrize("name", ["каналы", "频道", "🚀", "a b", "", "x" * 201, "!revoked", "a\0"])
-def test_a_name_of_the_clients_that_is_none(client, name, settings, caplog):
+def test_an_invalid_channel_name_of_a_client(client, name, settings, caplog):
     """A view that takes names from its client is not the server's mistake."""
     answer = client.get("/channels/", {"channel": name})
     assert (answer.status_code, answer.content) == (400, b"There is no such channel.\n")

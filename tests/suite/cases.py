@@ -70,7 +70,7 @@ class InATestCase(TestCase):
             send_event("news", "x", event="kind")
         assert events == [("news", "kind", "x")]
 
-    def test_the_client_of_django_names_what_reads_streams(self):
+    def test_djangos_test_client_names_open_stream(self):
         with self.assertRaisesMessage(AsyncStreamUnderWSGI, "open_stream"):
             Client().get("/async-names/")
 

@@ -108,7 +108,7 @@ async def agen():
     yield 1
 
 
-def test_what_never_yields_is_refused_at_once():
+def test_a_function_that_never_yields_is_refused_at_once():
     with pytest.raises(TypeError, match="@event_stream needs a generator function, and .*view' never yields"):
 
         @event_stream

@@ -235,7 +235,7 @@ def test_the_command_and_a_broker_in_memory(capsys):
     assert capsys.readouterr().out == "Sent to news\n"
 
 
-async def test_a_wsgi_server_is_told_what_it_does_and_not_to_change_asgi_py(logged):
+async def test_a_wsgi_server_explains_polling_and_does_not_ask_to_change_asgi_py(logged):
     response._log_polling_once.cache_clear()
     response._log_plain_serving_once.cache_clear()
     with override_settings(SERVERSENT=MEMORY):

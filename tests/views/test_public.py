@@ -66,7 +66,7 @@ def test_a_cached_page_is_for_everybody():
     assert status_of(grace, url, headers={"Serversent-User": page_user("ada")}) == 200
 
 
-def test_it_is_renewed_for_everybody_until_its_channel_is_taken_back():
+def test_a_public_url_is_renewed_until_its_channel_is_revoked():
     token = url_in(Client().get("/page/")).partition("token=")[2].partition("#")[0].replace("%3A", ":")
     assert Client().post("/events/renew/", {"token": token}).status_code == 200
     end_streams(user=1)
@@ -94,7 +94,7 @@ def frames(url):
     return re.findall("^data: (.*)$", found, re.MULTILINE)
 
 
-def test_it_begins_with_the_oldest(anonymous):
+def test_a_public_stream_begins_with_the_oldest(anonymous):
     send_event("news", "old")
     send_event("news", "older than the page")
     url = sse_url(anonymous, "news", start="oldest", public=True)
@@ -106,7 +106,7 @@ def test_it_begins_with_the_oldest(anonymous):
     assert frames(html.unescape(re.search('src="(/events/.*?)"', made)[1])) == ["{}", "old", "older than the page"]
 
 
-def test_it_begins_with_the_latest(anonymous):
+def test_a_public_stream_begins_with_the_latest(anonymous):
     send_event("news", "old")
     send_event("news", "newest")
     url = sse_url(anonymous, "news", start="latest", public=True)
@@ -117,7 +117,7 @@ def test_it_begins_with_the_latest(anonymous):
     assert frames(html.unescape(re.search('src="(/events/.*?)"', made)[1])) == ["{}", "newest"]
 
 
-def test_who_may_see_the_latest_may_not_see_what_was_before(anonymous):
+def test_permission_for_the_latest_event_does_not_cover_older_ones(anonymous):
     """By a cursor that a client has made up."""
     send_event("news", "secret")
     send_event("news", "newest")

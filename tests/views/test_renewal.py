@@ -61,7 +61,7 @@ def expired(url):
 # While it holds.
 
 
-def test_what_has_expired_is_valid_again_for_as_long(ada):
+def test_an_expired_url_is_valid_again_for_as_long(ada):
     url = expired(url_of(ada, "a", "b", expires=600))
     assert status_of(ada, url) == 403
     again = renewed(ada, url)
@@ -90,7 +90,7 @@ def test_under_login_required_middleware(db, settings):
     assert status_of(client, renewed(client, expired(url_of(client)))) == 200
 
 
-def test_it_needs_no_csrf_token(ada):
+def test_a_renewal_needs_no_csrf_token(ada):
     strict = Client(enforce_csrf_checks=True)
     strict.cookies = ada.cookies
     assert renew(strict, url_of(ada)).status_code == 200
@@ -111,7 +111,7 @@ def test_a_page_that_is_open_for_30_days_has_to_be_loaded_again(ada):
 
 
 @pytest.mark.parametrize("what", ["user", "channel", "both"])
-def test_what_was_revoked_is_not_renewed(ada, what):
+def test_a_revoked_url_is_not_renewed(ada, what):
     url = url_of(ada, "news")
     user = get_user_model().objects.get()
     end_streams(
@@ -128,13 +128,13 @@ def test_after_the_logout(ada):
 
 
 @pytest.mark.parametrize("change", ["deactivate", "delete"])
-def test_of_who_has_no_account_any_more(ada, change):
+def test_revocation_of_a_deleted_user(ada, change):
     url = url_of(ada)
     ada.get(f"/user/{change}/?user=ada")
     assert renew(ada, url).status_code == 401
 
 
-def test_of_another_user_and_of_another_session(ada):
+def test_urls_of_another_user_and_session_are_not_renewed(ada):
     grace = logged_in(get_user_model().objects.create_user("grace"))
     url = url_of(ada)
     assert renew(grace, url).status_code == 403
@@ -146,7 +146,7 @@ def test_of_another_user_and_of_another_session(ada):
 # What is no URL of ours, and who should not ask.
 
 
-def test_what_is_forged(ada):
+def test_a_forged_token(ada):
     url = url_of(ada)
     for token in ("", "x", token_of(url)[:-1], token_of(url) + "x", "x" * 100_000, "\0", "é"):
         assert ada.post(RENEW, {"token": token}).status_code == 403

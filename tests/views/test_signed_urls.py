@@ -61,7 +61,7 @@ def status_of(client, url, **options):
 # Who may.
 
 
-def test_a_user_opens_what_was_signed_for_them(users):
+def test_a_user_opens_a_url_that_was_signed_for_them(users):
     ada = logged_in(users["ada"])
     url = url_of(ada, "order-5", "news")
     assert url.startswith("/events/?token=")
@@ -116,7 +116,7 @@ def test_after_a_change_of_the_password_it_is_for_the_session_that_goes_on(users
 
 
 @pytest.mark.parametrize("change", ["deactivate", "delete"])
-def test_who_has_no_account_any_more_is_refused(users, change):
+def test_a_deleted_user_is_refused(users, change):
     ada = logged_in(users["ada"])
     url = url_of(ada)
     ada.get(f"/user/{change}/?user=ada")
@@ -130,7 +130,7 @@ def test_under_login_required_middleware_an_anonymous_session_has_its_stream(use
     assert status_of(logged_in(users["ada"]), url_of(client)) == 403
 
 
-def test_who_is_logged_in_without_a_session_has_a_url_without_one(users):
+def test_a_user_without_a_session_gets_a_url_without_one(users):
     """As an API does, which is asked with a key in a header."""
     request = RequestFactory().get("/")
     request.user = users["ada"]
@@ -220,7 +220,7 @@ def test_the_key_of_a_session_is_not_in_it(client, db):
     assert key not in str(signing.loads(token, salt=SALT))
 
 
-def test_no_log_of_ours_has_the_token(client, token, caplog):
+def test_no_log_line_has_the_token(client, token, caplog):
     with caplog.at_level(logging.DEBUG):
         status_of(client, f"/events/?token={token}")
         status_of(Client(), f"/events/?token={token}")
@@ -261,7 +261,7 @@ def request_of_nobody(db):
 
 
 @pytest.mark.parametrize("channels", [["a b"], [""], ["!revoked"], ["канал"], ["x" * 201]])
-def test_what_is_no_channel(request_of_nobody, channels):
+def test_an_invalid_channel(request_of_nobody, channels):
     with pytest.raises(InvalidChannel):
         sse_url(request_of_nobody, *channels)
 
@@ -272,7 +272,7 @@ def test_for_how_long_it_cannot_be(request_of_nobody, expires):
         sse_url(request_of_nobody, "news", expires=expires)
 
 
-def test_what_makes_no_url(request_of_nobody):
+def test_arguments_that_make_no_url(request_of_nobody):
     with pytest.raises(InvalidSubscription, match="at least one"):
         sse_url(request_of_nobody)
     with pytest.raises(InvalidSubscription, match="too long"):
@@ -283,7 +283,7 @@ def test_what_makes_no_url(request_of_nobody):
 
 
 @override_settings(ROOT_URLCONF="tests.project.views")
-def test_without_the_path_the_error_says_what_to_add(request_of_nobody, monkeypatch):
+def test_without_the_path_the_error_says_which_line_to_add(request_of_nobody, monkeypatch):
     monkeypatch.setattr("tests.project.views.urlpatterns", [], raising=False)
     with pytest.raises(ImproperlyConfigured, match=re.escape('include("serversent.urls")')):
         sse_url(request_of_nobody, "news")

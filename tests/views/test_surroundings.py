@@ -227,7 +227,7 @@ async def test_a_wrapper_that_asks_for_the_user_after_the_headers(user):
             await until_end(stream)
 
 
-async def test_an_encoded_stream_gets_no_comments_of_ours():
+async def test_an_encoded_stream_gets_no_comments():
     """In the middle of compressed bytes they would be an error."""
     with override_settings(MIDDLEWARE=[f"{HERE}.encoding", f"{HERE}.wrapping", f"{HERE}.known"]):
         for name in ("plain-async", "decorated-async"):
@@ -287,7 +287,7 @@ MANY_FIELDS = "&".join(f"field{number}=1" for number in range(1200)).encode()
     [(b"x" * 3_000_000, "application/octet-stream"), (MANY_FIELDS, FORM), (b"not a form", "multipart/form-data")],
 )
 @override_settings(MIDDLEWARE=[])
-async def test_a_body_is_read_by_nobody_but_the_view(make, body, content_type):
+async def test_a_body_is_read_only_by_the_view(make, body, content_type):
     """A body that is too large or has too many fields to be parsed is an error of those who parse it."""
     posted = await Posted("/read/", body, content_type).through(make())
     assert (posted.status, posted.body) == (200, f"data: {len(body)}\n\n".encode())

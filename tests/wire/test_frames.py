@@ -122,7 +122,7 @@ def test_bytes_are_refused(value):
 
 
 @pytest.mark.parametrize("value", [object(), {1j: 2}, float("nan"), {"a": float("inf")}, {object(): 1}])
-def test_what_is_no_json_is_refused(value):
+def test_a_value_that_is_no_json_is_refused(value):
     with pytest.raises(InvalidEvent, match="^data: .* cannot be written as JSON"):
         encode(value)
 
