@@ -13,12 +13,12 @@ import { areFew, PLACES, taken, takePlace } from "./places.js";
 
 const MAX_MILLISECONDS = 2 ** 31 - 1; // the limit of timers
 const DEFAULT_RETRY_MILLISECONDS = 3000;
-const GOOD_MILLISECONDS = 10_000; // a connection that held so long was a good one
+const GOOD_MILLISECONDS = 10_000; // a connection that was open for so long resets the count of failures
 const SLOW_ANSWER_MILLISECONDS = 5000;
 const NO_ANSWER_MILLISECONDS = 40_000;
 const NO_BYTE_MILLISECONDS = 20_000;
-const EARLY_MILLISECONDS = 1000; // a URL that expires so soon is renewed
-const MANY_PLACES = 3; // of one page: it is told
+const EARLY_MILLISECONDS = 1000; // a URL is renewed so long before it expires
+const MANY_PLACES = 3; // a page with so many connections gets a warning
 const PLACE_MILLISECONDS = 100;
 const MAX_PLACE_MILLISECONDS = 500;
 const HIDDEN_PLACE_MILLISECONDS = 5000;
@@ -50,8 +50,8 @@ export class Connection {
   #user = pageUser(); // of this page, even if another user logs in later
   /** @type {AbortController | null} */
   #attempt = null;
-  #id = ""; // the last one; an event without has the one before it
-  #run = 0; // changes with each start and stop, which ends what was begun before
+  #id = ""; // the newest id; an event without an id repeats it
+  #run = 0; // changes with each start and stop: work of an earlier run ends when it sees another number
   #types = new Set(["message", "ready", "reset", "end"]);
   /** @type {EventSource | null} */
   #source = null;
@@ -59,21 +59,21 @@ export class Connection {
   /** @type {State} */
   #state = "idle";
   #answered = false;
-  #isRenewed = false; // since it was answered last
-  #isLoggedOut = false; // a renewal said so, once
-  #expires = Infinity; // when the URL does, as far as the server has told
+  #isRenewed = false; // the URL was renewed, and no attempt was answered since
+  #isLoggedOut = false; // a renewal was answered with 401; the second time the stream ends
+  #expires = Infinity; // when the URL expires, in milliseconds of Date.now()
   #received = false;
-  #heard = 0; // the wall clock's: the others stand still while the machine sleeps
-  #heartbeat = 0; // milliseconds; 0: none is known of
-  #waitsUntil = 0; // earlier than this nothing that happens here may end a wait
-  #due = 0; // when it ends
+  #heard = 0; // when bytes last came, by Date.now(): other clocks stand still while the machine sleeps
+  #heartbeat = 0; // in milliseconds; 0: the server has not announced one
+  #waitsUntil = 0; // the server's Retry-After: wake() does not end a wait before this time
+  #due = 0; // when the wait ends
   /** @type {(() => void) | null} */
   #endWait = null;
   /** @type {(() => void) | null} gives its place back */
   #leavePlace = null;
   /** @type {BroadcastChannel | null} to those of other tabs that have places */
   #neighbours = null;
-  gaveWay = false; // to a tab that somebody looks at
+  gaveWay = false; // it released its place to a tab in the foreground
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
 
@@ -147,7 +147,7 @@ export class Connection {
     for (let failures = 0; ; failures += 1) {
       const began = Date.now();
       this.#changeState("connecting");
-      if (run !== this.#run) return; // by the page
+      if (run !== this.#run) return; // the page has stopped it in a callback
       await this.#takePlace(run);
       if (run !== this.#run) return;
       let outcome = this.#isExpired
@@ -175,7 +175,7 @@ export class Connection {
   }
 
   /**
-   * Ask for a URL that is valid as long again: the page is open for longer than this one was.
+   * Ask for a new URL with the same lifetime: the page is open for longer than the old one was valid.
    * @param {Outcome} refused
    * @returns {Promise<Outcome>}
    */
@@ -195,7 +195,7 @@ export class Connection {
       const { status, headers } = response;
       const why = `answered ${status}`;
       if (status === 401) {
-        // While a password is changed the old session is over and the new one not there yet.
+        // During a change of the password the old session has ended, and the new one does not exist yet.
         if (this.#isLoggedOut) return { over: "unauthorized", why };
         this.#isLoggedOut = true;
         return { why, after: DEFAULT_RETRY_MILLISECONDS };
@@ -275,7 +275,7 @@ export class Connection {
     const sent = new Headers(typeof headers === "function" ? await headers() : headers);
     sent.set("Accept", "text/event-stream");
     if (this.cursor) sent.set("Last-Event-ID", this.cursor);
-    // Another user has logged in meanwhile, in another tab: this page is not theirs.
+    // The server refuses it if another user has logged in meanwhile, in another tab.
     if (this.#user && this.#url.startsWith(`${location.origin}/`)) sent.set("Serversent-User", this.#user);
     const credentials = withCredentials ? "include" : "same-origin";
     return fetch(this.#url, { method, body, headers: sent, credentials, cache: "no-store", signal });
@@ -344,7 +344,7 @@ export class Connection {
       this.#hear();
       if (this.#state === "stale") this.#changeState("open");
       parser.feed(value);
-      if (run !== this.#run) return ENDED; // by the page
+      if (run !== this.#run) return ENDED; // the page has stopped it in a callback
       if (ended) return ended;
     }
     if (this.#once) return ENDED;
@@ -356,7 +356,7 @@ export class Connection {
     this.ofLog ??= isBeginning(event);
     if (event.id === this.#id) event.id = "";
     else this.#id = event.id;
-    if (event.id && event.id !== "end") this.cursor = event.id; // the end is not a place to come back to
+    if (event.id && event.id !== "end") this.cursor = event.id; // a stream cannot be resumed at its end
     this.sink.event(event);
   }
 
@@ -424,7 +424,7 @@ export class Connection {
     this.#timer = setTimeout(this.#watch, (quiet < late ? late : dead) - quiet);
   };
 
-  // The browser's own EventSource. It comes back by itself, until it gives up and does not say why.
+  // The browser's own EventSource. It reconnects by itself, until it gives up without a reason.
 
   /** @param {number} run @returns {Promise<Outcome>} */
   async #native(run) {
@@ -446,7 +446,7 @@ export class Connection {
       for (const type of this.#types) source.addEventListener(type, this.#fromSource);
     });
     source.close();
-    return outcome ?? (run === this.#run ? this.#fetch(run) : ENDED); // which knows why
+    return outcome ?? (run === this.#run ? this.#fetch(run) : ENDED); // EventSource does not tell why it gave up; fetch() does
   }
 
   /** @param {MessageEvent} event */

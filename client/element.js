@@ -52,7 +52,7 @@ export class EventStreamElement extends HTMLElement {
   }
 
   disconnectedCallback() {
-    // One that is moved is back by then.
+    // An element that was only moved is connected again by then.
     setTimeout(() => {
       if (!this.isConnected) this.#close();
     });
@@ -61,9 +61,9 @@ export class EventStreamElement extends HTMLElement {
   /** @param {string} name @param {string | null} before @param {string | null} now */
   attributeChangedCallback(name, before, now) {
     if (name === "state") {
-      if (now !== this.#shown) this.setAttribute("state", this.#shown); // a page that was morphed lost it
+      if (now !== this.#shown) this.setAttribute("state", this.#shown); // a library that morphs the page has removed it
     } else if (before !== null && this.stream && keyOf(now ?? "") !== this.#key) {
-      // When all attributes that are replaced together are. A cursor is a place in the log, whatever the channels.
+      // Later, when all attributes of one update are set. The cursor stays valid: it is a place in the log.
       queueMicrotask(() => {
         const wasRunning = this.#isRunning;
         this.#close();
@@ -74,7 +74,7 @@ export class EventStreamElement extends HTMLElement {
 
   start() {
     if (this.#isRunning) return;
-    this.stream = this.#connect(); // anew: the signature of its address may be another
+    this.stream = this.#connect(); // a new one: the address may have another signature
     this.stream.start();
   }
 
@@ -184,7 +184,7 @@ export class EventStreamElement extends HTMLElement {
     if (template) return filled(template, event);
     if (this.#mode.includes("html")) {
       template = document.createElement("template");
-      template.innerHTML = event.data; // asked for, of the page's own server
+      template.innerHTML = event.data; // mode="html" was asked for, and the data comes from the server of the page
       return template.content;
     }
     if (this.#mode === "replace") return new Text(event.data);
@@ -205,7 +205,7 @@ function filled(template, event) {
   try {
     Object.assign(values, event.json());
   } catch {
-    // Text, for $data.
+    // The data is no JSON object: $data has it as text.
   }
   for (const element of copy.querySelectorAll("[data-sse-text]"))
     element.textContent = `${values[element.getAttribute("data-sse-text") || "$data"] ?? ""}`;

@@ -69,7 +69,7 @@ export class Parser {
     if (value[0] === " ") value = value.slice(1);
     if (name === "data") {
       this.#data.push(value);
-      this.#size += 1; // endless empty lines meet the bound too
+      this.#size += 1; // so that endless empty lines reach the bound, too
       return;
     }
     this.#size -= line.length;

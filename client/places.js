@@ -27,7 +27,7 @@ export async function takePlace(host) {
       navigator.locks
         .request(name, { ifAvailable: true }, (lock) => lock && new Promise((done) => resolve(() => done(null))))
         .then(() => resolve(undefined))
-        .catch(() => resolve(() => {})); // a document that may have no locks
+        .catch(() => resolve(() => {})); // a document without permission for locks
     });
     if (release) return release;
   }

@@ -17,8 +17,9 @@ import { TabGroup } from "./tab_group.js";
  * @property {boolean} [withCredentials] send cookies to another origin.
  * @property {string} [cursor] where the stream begins: the value of `serversent.cursor()` in the view.
  * @property {boolean} [persist] keep the cursor over a reload, in sessionStorage.
- * @property {boolean | string} [share] one connection for all tabs: of those of the user that `{% sse_script %}`
- *   names, if the stream has cursors. `true`: also if it has none. A string names another circle. `false`: never.
+ * @property {boolean | string} [share] one connection for all tabs: shared with the tabs of the same user, whom `{% sse_script %}`
+ *   names, if the stream has cursors. `true`: also without cursors. A string: shared with the tabs that give the same one.
+ *   `false`: never.
  * @property {"fetch" | "eventsource"} [transport] the browser's EventSource knows neither status codes nor heartbeats.
  * @property {string} [method] other than GET: it is never sent twice, once an answer has begun.
  * @property {BodyInit} [body]
@@ -105,7 +106,7 @@ export class Stream {
   }
 
   /**
-   * Call `fn` for each event of a type; of every type of the server's for "*". Returns a function that removes it.
+   * Call `fn` for each event of a type; for "*", each event that the server sends. Returns a function that removes it.
    * @param {string} type
    * @param {(event: StreamEvent) => void} fn
    */
@@ -203,7 +204,7 @@ export class Stream {
   #take(event) {
     this.#kept(this.cursor);
     const { type } = event;
-    if (type !== "state" && type !== "error") this.#dispatch(type, event); // which are the stream's own
+    if (type !== "state" && type !== "error") this.#dispatch(type, event); // these two are types of the stream itself
     if (!isBeginning(event) && type !== "end") this.#dispatch("*", event);
   }
 
@@ -223,7 +224,7 @@ export class Stream {
   #end({ over = "closed", isFine, why }) {
     this.#leave();
     running.delete(this);
-    this.#isRunning = false; // before the page is told: it may begin again
+    this.#isRunning = false; // before the event: its handler may call start()
     this.#state = over;
     this.#dispatch("state", new StreamEvent("state", over, "", why));
     if (!isFine) {
@@ -249,7 +250,7 @@ export class Stream {
       if (!cursor) return sessionStorage.getItem(name);
       sessionStorage.setItem(name, cursor);
     } catch {
-      // Full, or forbidden here.
+      // The storage is full or forbidden.
     }
   }
 }

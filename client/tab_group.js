@@ -17,8 +17,8 @@ const pageName = Math.random();
 
 /**
  * @typedef {object} LeaderMessage what the leader says: all of it, each time
- * @property {number} term of its leadership, later ones are higher
- * @property {number} n counts what it says
+ * @property {number} term the term of the leader: a later leader has a higher one
+ * @property {number} n the number of the message
  * @property {State} state
  * @property {string} why
  * @property {string} cursor
@@ -43,8 +43,8 @@ export class TabGroup {
   #forced;
   #channel;
   #isLeader = false;
-  #isSynced = false; // a follower that needs no connection of its own
-  #isFresh = false; // after a reset, the first id is where it begins, not what it has seen
+  #isSynced = false; // a follower that has reached the leader and needs no connection
+  #isFresh = false; // after a reset, the first id is the place where the tab begins, and no event was seen up to it
   #last = "";
   #term = 0;
   #n = 0;
@@ -59,7 +59,7 @@ export class TabGroup {
   #heard = Date.now();
   #checked = Date.now();
   #isOver = false;
-  #wasOver = false; // for everybody
+  #wasOver = false; // the stream has ended for all tabs
   /** @type {State} */
   #state = "connecting";
   #why = "";
@@ -117,9 +117,9 @@ export class TabGroup {
     navigator.locks.request(this.#name, steal ? { steal } : { signal: request.signal }, lead).catch(() => {
       if (request !== this.#request || this.#isOver) return;
       if (this.#isLeader) {
-        this.#follow(); // another tab took the lock, because this one did not answer
+        this.#follow(); // another tab stole the lock, because this one did not answer
       } else {
-        this.#channel.onmessage = null; // a document that may have no locks is alone
+        this.#channel.onmessage = null; // a document without permission for locks stays alone
         lead();
       }
     });
@@ -211,7 +211,7 @@ export class TabGroup {
       return;
     }
     if (message.term < this.#term || (this.#isLeader && message.term === this.#term)) return;
-    if (this.#isLeader) this.#follow(); // replaced, and the lock has not told us yet
+    if (this.#isLeader) this.#follow(); // another tab has replaced this one, and the lock is not released yet
     this.#heard = Date.now();
     const isNext = message.term === this.#term && message.n === this.#n + 1;
     this.#term = message.term;
@@ -219,7 +219,7 @@ export class TabGroup {
     this.#leaderMessage = message;
     this.wake();
     if (message.over) {
-      // A tab that reads by itself gets it by itself. The URL of another page may have a signature that ends at another time.
+      // A tab with its own connection gets the end there. The signed URL of another page may expire at another time.
       const isOurs = (message.ofLog || this.#forced) && !this.#ownConnection.isRunning;
       if (isOurs && (message.over.all || message.url === this.#url)) this.#sink.over(message.over);
     } else if (this.#isSynced && isNext) {
@@ -261,7 +261,7 @@ export class TabGroup {
     if (!this.#ownConnection.isRunning) this.#sink.state(message.state, message.why);
   }
 
-  // A leader that was frozen is replaced by a tab that somebody looks at.
+  // A tab in the foreground replaces a leader that was frozen.
 
   #check = () => {
     const now = Date.now();

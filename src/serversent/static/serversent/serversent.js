@@ -332,9 +332,9 @@ var Connection = class {
   /** @type {AbortController | null} */
   #attempt = null;
   #id = "";
-  // the last one; an event without has the one before it
+  // the newest id; an event without an id repeats it
   #run = 0;
-  // changes with each start and stop, which ends what was begun before
+  // changes with each start and stop: work of an earlier run ends when it sees another number
   #types = /* @__PURE__ */ new Set(["message", "ready", "reset", "end"]);
   /** @type {EventSource | null} */
   #source = null;
@@ -343,20 +343,20 @@ var Connection = class {
   #state = "idle";
   #answered = false;
   #isRenewed = false;
-  // since it was answered last
+  // the URL was renewed, and no attempt was answered since
   #isLoggedOut = false;
-  // a renewal said so, once
+  // a renewal was answered with 401; the second time the stream ends
   #expires = Infinity;
-  // when the URL does, as far as the server has told
+  // when the URL expires, in milliseconds of Date.now()
   #received = false;
   #heard = 0;
-  // the wall clock's: the others stand still while the machine sleeps
+  // when bytes last came, by Date.now(): other clocks stand still while the machine sleeps
   #heartbeat = 0;
-  // milliseconds; 0: none is known of
+  // in milliseconds; 0: the server has not announced one
   #waitsUntil = 0;
-  // earlier than this nothing that happens here may end a wait
+  // the server's Retry-After: wake() does not end a wait before this time
   #due = 0;
-  // when it ends
+  // when the wait ends
   /** @type {(() => void) | null} */
   #endWait = null;
   /** @type {(() => void) | null} gives its place back */
@@ -364,7 +364,7 @@ var Connection = class {
   /** @type {BroadcastChannel | null} to those of other tabs that have places */
   #neighbours = null;
   gaveWay = false;
-  // to a tab that somebody looks at
+  // it released its place to a tab in the foreground
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   /** @param {string} url @param {Options} options @param {Sink} sink */
@@ -452,7 +452,7 @@ var Connection = class {
     }
   }
   /**
-   * Ask for a URL that is valid as long again: the page is open for longer than this one was.
+   * Ask for a new URL with the same lifetime: the page is open for longer than the old one was valid.
    * @param {Outcome} refused
    * @returns {Promise<Outcome>}
    */
@@ -687,7 +687,7 @@ var Connection = class {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(this.#watch, (quiet < late ? late : dead) - quiet);
   };
-  // The browser's own EventSource. It comes back by itself, until it gives up and does not say why.
+  // The browser's own EventSource. It reconnects by itself, until it gives up without a reason.
   /** @param {number} run @returns {Promise<Outcome>} */
   async #native(run) {
     const url = new URL(this.#url);
@@ -737,9 +737,9 @@ var TabGroup = class {
   #channel;
   #isLeader = false;
   #isSynced = false;
-  // a follower that needs no connection of its own
+  // a follower that has reached the leader and needs no connection
   #isFresh = false;
-  // after a reset, the first id is where it begins, not what it has seen
+  // after a reset, the first id is the place where the tab begins, and no event was seen up to it
   #last = "";
   #term = 0;
   #n = 0;
@@ -755,7 +755,7 @@ var TabGroup = class {
   #checked = Date.now();
   #isOver = false;
   #wasOver = false;
-  // for everybody
+  // the stream has ended for all tabs
   /** @type {State} */
   #state = "connecting";
   #why = "";
@@ -934,7 +934,7 @@ var TabGroup = class {
     }
     if (!this.#ownConnection.isRunning) this.#sink.state(message.state, message.why);
   }
-  // A leader that was frozen is replaced by a tab that somebody looks at.
+  // A tab in the foreground replaces a leader that was frozen.
   #check = () => {
     const now = Date.now();
     const hasSlept = now - this.#checked > LEADER_ASKED_MILLISECONDS;
@@ -1006,7 +1006,7 @@ var Stream = class {
     return this.#ownConnection.cursor;
   }
   /**
-   * Call `fn` for each event of a type; of every type of the server's for "*". Returns a function that removes it.
+   * Call `fn` for each event of a type; for "*", each event that the server sends. Returns a function that removes it.
    * @param {string} type
    * @param {(event: StreamEvent) => void} fn
    */

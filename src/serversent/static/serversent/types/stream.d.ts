@@ -20,8 +20,9 @@ export type Options = {
      */
     persist?: boolean;
     /**
-     * one connection for all tabs: of those of the user that `{% sse_script %}`
-     * names, if the stream has cursors. `true`: also if it has none. A string names another circle. `false`: never.
+     * one connection for all tabs: shared with the tabs of the same user, whom `{% sse_script %}`
+     * names, if the stream has cursors. `true`: also without cursors. A string: shared with the tabs that give the same one.
+     * `false`: never.
      */
     share?: boolean | string;
     /**
@@ -61,7 +62,7 @@ export declare class Stream {
     /** The cursor with which the stream can be resumed. "" before anything is known. */
     get cursor(): string;
     /**
-     * Call `fn` for each event of a type; of every type of the server's for "*". Returns a function that removes it.
+     * Call `fn` for each event of a type; for "*", each event that the server sends. Returns a function that removes it.
      * @param {string} type
      * @param {(event: StreamEvent) => void} fn
      */

@@ -4,11 +4,11 @@ import type { Connection, Sink } from "./connection.js";
 import type { Outcome, State } from "./outcome.js";
 export type LeaderMessage = {
     /**
-     * of its leadership, later ones are higher
+     * the term of the leader: a later leader has a higher one
      */
     term: number;
     /**
-     * counts what it says
+     * the number of the message
      */
     n: number;
     state: State;
@@ -33,8 +33,8 @@ export type LeaderMessage = {
 };
 /**
  * @typedef {object} LeaderMessage what the leader says: all of it, each time
- * @property {number} term of its leadership, later ones are higher
- * @property {number} n counts what it says
+ * @property {number} term the term of the leader: a later leader has a higher one
+ * @property {number} n the number of the message
  * @property {State} state
  * @property {string} why
  * @property {string} cursor
