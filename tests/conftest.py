@@ -117,6 +117,15 @@ def collect_garbage():
     gc.unfreeze()
 
 
+@pytest.fixture
+def without_garbage_collector():
+    """What a test drops is closed at once, or not at all."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
 @pytest.fixture(scope="session")
 def server_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("servers")

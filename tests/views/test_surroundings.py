@@ -151,7 +151,7 @@ async def test_the_same_as_plain_django(middleware, name, user):
 
 
 @pytest.mark.parametrize("name", surroundings.STREAMS)
-async def test_no_promise_is_lost(middleware, name, user, logged):
+async def test_no_promise_is_lost(middleware, name, user, logged, without_garbage_collector):
     skip_impossible(middleware, name)
     finished = []
 

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import weakref
 from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
 
@@ -78,7 +79,7 @@ class EventStreamResponse(KeepsSession, StreamingHttpResponse):
         self.is_detached = False
         self._is_wsgi = wsgi
         self._is_polled = polled  # a server that cannot hold streams: the stream ends when all was sent
-        super().__init__(self._sync_frames() if wsgi else self._frames(), content_type=CONTENT_TYPE)
+        super().__init__(self._sync_frames() if wsgi else self._async_frames(), content_type=CONTENT_TYPE)
         self._own_body: Any = self._iterator
         self._resource_closers.append(self.close_stream)  # type: ignore[attr-defined]
         set_stream_headers(self)
@@ -111,7 +112,7 @@ class EventStreamResponse(KeepsSession, StreamingHttpResponse):
         """Take out the body with the stream in it, as plain Django would send it."""
         body: AsyncGenerator[bytes] = self._own_body
         self.is_detached = True
-        self._iterator = self._own_body = None  # a cycle: they refer to the response
+        self._iterator = self._own_body = None
         return body
 
     def close_stream(self) -> None:
@@ -136,50 +137,61 @@ class EventStreamResponse(KeepsSession, StreamingHttpResponse):
         return super().__iter__()
 
     def _sync_frames(self) -> Iterator[bytes]:
-        return self.source.frames_in_thread() or _in_own_loop(self._frames())
+        return self.source.frames_in_thread() or _in_own_loop(self._async_frames())
 
-    async def _frames(self) -> AsyncGenerator[bytes]:
-        """Yield the frames of the source, and heartbeats in between."""
-        source = self.source
-        self._log_serving()
-        slot: asyncio.Queue[bytes] = asyncio.Queue(maxsize=1)
-        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        try:
-            await source.begin()
-        except StreamRefused as error:  # the headers are sent: the end tells the client not to come back
-            logger.info("The stream %s was refused: %s", source.name, error)
-            send(stream_refused, StreamRefused, status=error.status, error=error)
-            yield source.opening() + end_frame(error.status)
-            return
-        source.attach(slot.put, lambda _: ended.cancel())
-        waiting: asyncio.Task[bytes] | None = None
-        try:
-            yield source.opening()
-            while True:
-                waiting = waiting or asyncio.create_task(slot.get())
-                seconds = POLL_SECONDS if self._is_polled else setting("HEARTBEAT_SECONDS")
-                either: set[asyncio.Future[Any]] = {waiting, ended}
-                await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-                if waiting.done():
-                    frame, waiting = waiting.result(), None
-                    yield frame
-                elif self._is_polled and source.is_caught_up and slot.empty():
-                    return
-                elif not ended.done():
-                    yield b"" if self._is_polled else source.heartbeat()
-                elif slot.empty():
-                    return
-        finally:
-            if waiting is not None:
-                waiting.cancel()
-            source.cancel()
-            await source.wait_closed(setting("DRAIN_SECONDS"))
+    def _async_frames(self) -> AsyncGenerator[bytes]:
+        # A body that referred to its response would be a cycle: a middleware that drops the response, and then the
+        # body, would leave the view's generator open until the garbage collector runs.
+        response = weakref.ref(self)
+
+        def log_serving() -> None:
+            if (served := response()) is not None:
+                served._log_serving()
+
+        return _frames(self.source, log_serving, is_polled=self._is_polled)
 
     def _log_serving(self) -> None:
         if self._is_polled:
             _log_polling_once()
         elif not (self.is_detached or self._is_wsgi):
             _log_plain_serving_once()
+
+
+async def _frames(source: StreamSource, log_serving: Callable[[], None], *, is_polled: bool) -> AsyncGenerator[bytes]:
+    """Yield the frames of a source, and heartbeats in between."""
+    log_serving()
+    slot: asyncio.Queue[bytes] = asyncio.Queue(maxsize=1)
+    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    try:
+        await source.begin()
+    except StreamRefused as error:  # the headers are sent: the end tells the client not to come back
+        logger.info("The stream %s was refused: %s", source.name, error)
+        send(stream_refused, StreamRefused, status=error.status, error=error)
+        yield source.opening() + end_frame(error.status)
+        return
+    source.attach(slot.put, lambda _: ended.cancel())
+    waiting: asyncio.Task[bytes] | None = None
+    try:
+        yield source.opening()
+        while True:
+            waiting = waiting or asyncio.create_task(slot.get())
+            seconds = POLL_SECONDS if is_polled else setting("HEARTBEAT_SECONDS")
+            either: set[asyncio.Future[Any]] = {waiting, ended}
+            await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():
+                frame, waiting = waiting.result(), None
+                yield frame
+            elif is_polled and source.is_caught_up and slot.empty():
+                return
+            elif not ended.done():
+                yield b"" if is_polled else source.heartbeat()
+            elif slot.empty():
+                return
+    finally:
+        if waiting is not None:
+            waiting.cancel()
+        source.cancel()
+        await source.wait_closed(setting("DRAIN_SECONDS"))
 
 
 def _in_own_loop(frames: AsyncGenerator[bytes]) -> Iterator[bytes]:
