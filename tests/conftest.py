@@ -49,6 +49,8 @@ _missing: collections.Counter[str] = collections.Counter()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if not config.getoption("--matrix"):
+        os.environ.setdefault("TEST_FUZZ_EXAMPLES", "200")
     # Below the shell's "&" and nohup SIGINT is ignored, and so it would be in every server that a test starts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -120,7 +122,6 @@ def collect_garbage():
 @pytest.fixture
 def without_garbage_collector():
     """What a test drops is closed at once, or not at all."""
-    gc.collect()
     gc.disable()
     yield
     gc.enable()
@@ -159,8 +160,11 @@ def mariadb_settings():
 
 
 @pytest.fixture(scope="session")
-def database_alias(request, server_folder, django_db_blocker):
-    """Make a database of the project's of one kind, migrated, and return its alias."""
+def database_alias(request, server_folder, django_db_setup, django_db_blocker):
+    """Make a database of the project's of one kind, migrated, and return its alias.
+
+    After ``django_db_setup``, which would put a database in memory into the place of each one that it finds.
+    """
     made = set()
 
     def alias_of(kind):

@@ -14,33 +14,40 @@ __all__ = ["once_each"]
 DATABASES = ["sqlite", "memory", "postgresql", "mariadb"]
 SERVERS = ["uvicorn-httptools", *processes.ASGI_SERVERS]
 
-# Their subject is time, or a crowd, or another implementation of the same: minutes for each.
-SLOW = {
+# Files and tests whose subject is time, or a crowd, or another implementation of the same: minutes for each.
+SLOW = (
     "tests/browser/test_browsers.py",
+    "tests/browser/test_notifications.py::test_firefox_and_chromium",
     "tests/browser/test_other_clients.py",
+    "tests/browser/test_scenarios.py",
     "tests/browser/test_tabs.py",
     "tests/browser/test_typed.py",
     "tests/brokers/test_crowded.py",
     "tests/brokers/test_large_log.py",
     "tests/brokers/test_statements.py",
     "tests/faults/test_hostile.py",
+    "tests/faults/test_notifications.py",
     "tests/faults/test_outages.py",
     "tests/faults/test_slow_readers.py",
+    "tests/faults/test_sqlite.py::test_subscribers_lock_out_no_writer",
     "tests/faults/test_writers.py",
+    "tests/notifications/test_send.py::test_a_crowd_of_ten_thousand",
+    "tests/notifications/test_send.py::test_long_texts_to_a_crowd",
     "tests/property/test_channels.py",
     "tests/servers/test_ai_clients.py",
     "tests/servers/test_restart.py",
     "tests/servers/test_shortcuts.py",
     "tests/servers/test_unread.py",
+    "tests/test_scripts.py::test_without_pip_and_uv_an_environment_is_made_for_real",
     "tests/test_suites.py",
-}
+)
 
 
 def once_each(items: Sequence[Any]) -> set[Any]:
     """Return the items of the short run."""
     variants: dict[Any, list[Any]] = {}
     for item in items:
-        if item.nodeid.partition("::")[0] not in SLOW:
+        if not item.nodeid.startswith(SLOW):
             variants.setdefault(_behaviour(item), []).append(item)
     return {min(each, key=_rank) for each in variants.values()}
 

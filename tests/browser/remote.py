@@ -37,6 +37,7 @@ CHROMIUM_FLAGS = [
     "--host-resolver-rules=MAP elsewhere.test 127.0.0.1",
 ]
 SECONDS = 30
+START_SECONDS = 60  # Firefox has 2 s of work
 
 
 class _Protocol:
@@ -69,7 +70,9 @@ def _browser(program: str, *arguments: str, says: str) -> Iterator[str]:
         with log.open("wb") as output:
             process = subprocess.Popen(command, stdout=output, stderr=output)
         try:
-            found = wait_for(lambda: re.search(says, log.read_text(errors="replace")), f"the start of {program}")
+            found = wait_for(
+                lambda: re.search(says, log.read_text(errors="replace")), f"the start of {program}", START_SECONDS
+            )
             yield found[1]
         finally:
             process.terminate()

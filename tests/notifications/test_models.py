@@ -120,31 +120,31 @@ def test_saving_a_read_notification_sends_its_state(ada, sent):
     assert states == [("read", [made.pk], 0), ("unread", [made.pk], 1)]
 
 
-@pytest.mark.django_db
-def test_a_named_database_is_used(database_alias, django_db_blocker):
+@pytest.mark.django_db(databases="__all__")
+def test_a_named_database_is_used(database_alias):
     """And not the one that the router says."""
-    with django_db_blocker.unblock():
-        elsewhere = database_alias("sqlite")
-        user = get_user_model().objects.using(elsewhere).get_or_create(username="ada")[0]
-        rows = Notification.objects.using(elsewhere)
-        rows.bulk_create(Notification(user=user, text=str(number), sent=True) for number in range(4))
-        get_user_model().objects.create(pk=user.pk, username="ada")
-        Notification.objects.create(user_id=user.pk, text="here", sent=True)
-        try:
-            assert rows.mark_all_as_read() == 4
-            assert resend(rows.all()) == 4
-            assert rows.unsent().count() == 4
-            rows.first().delete()
-            found = rows.first()
-            found._state.db, key = "default", found.pk
-            found.delete(using=elsewhere)
-            told = json.loads(Event.objects.latest("pk").data)
-            assert (told["ids"], told["unread"]) == ([key], 0)
-            assert rows.all().delete()[0] == 2
-            assert not rows.exists()
-        finally:
-            rows.all().delete()
-        assert Notification.objects.filter(read=False, sent=True).count() == 1
+    elsewhere = database_alias("sqlite")
+    Notification.objects.using(elsewhere).all().delete()
+    user = get_user_model().objects.using(elsewhere).get_or_create(username="ada")[0]
+    rows = Notification.objects.using(elsewhere)
+    rows.bulk_create(Notification(user=user, text=str(number), sent=True) for number in range(4))
+    get_user_model().objects.create(pk=user.pk, username="ada")
+    Notification.objects.create(user_id=user.pk, text="here", sent=True)
+    try:
+        assert rows.mark_all_as_read() == 4
+        assert resend(rows.all()) == 4
+        assert rows.unsent().count() == 4
+        rows.first().delete()
+        found = rows.first()
+        found._state.db, key = "default", found.pk
+        found.delete(using=elsewhere)
+        told = json.loads(Event.objects.latest("pk").data)
+        assert (told["ids"], told["unread"]) == ([key], 0)
+        assert rows.all().delete()[0] == 2
+        assert not rows.exists()
+    finally:
+        rows.all().delete()
+    assert Notification.objects.filter(read=False, sent=True).count() == 1
 
 
 def test_a_page_is_told_the_time_with_its_offset():

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consu
 
 SECONDS = 20
 HERE = "tests.surroundings"
-MEMORY = {"BROKERS": {"default": {"BACKEND": "serversent.brokers.memory.MemoryBroker"}}, "HEARTBEAT_SECONDS": 0.2}
+MEMORY = {"BROKERS": {"default": {"BACKEND": "serversent.brokers.memory.MemoryBroker"}}, "HEARTBEAT_SECONDS": 0.1}
 
 MIDDLEWARE = {
     "nothing": [],
