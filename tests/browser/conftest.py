@@ -18,8 +18,9 @@ from .tabs import APPLICATION
 # module begins.
 @pytest.fixture(scope="module")
 def chromium():
+    program = processes.find_program("chromium-headless-shell") or processes.find_program("chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=processes.find_program("chromium"), args=CHROMIUM_FLAGS)
+        browser = playwright.chromium.launch(executable_path=program, args=CHROMIUM_FLAGS)
         yield browser
         browser.close()
 
