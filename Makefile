@@ -7,7 +7,7 @@ ENVIRONMENT = $(PYTHON) scripts/environment.py
 BIN = .venv/bin
 
 # A second run of the environment script is a no-op.
-.PHONY: help environment demo test quick-main quick-browser test-all test-main test-outside test-browser test-pairs test-newest test-servers services client lint docs bench bench-quick chaos mutate coverage clean
+.PHONY: help environment demo test test-all test-main test-outside test-browser test-pairs test-newest test-servers services client lint docs bench bench-quick chaos mutate coverage clean
 
 help:
 	@echo 'make demo      the demo page on http://127.0.0.1:$(PORT)/ (PORT=...)'
@@ -28,19 +28,13 @@ demo:
 environment:
 	@$(ENVIRONMENT) .venv dev
 
-# With TESTS, all of what they name. Two lanes otherwise, because much of it is waiting.
+# With TESTS, all of what they name. Six files at once otherwise, because much of it is waiting.
 test: environment
 ifdef TESTS
 	@$(BIN)/python -m pytest --matrix -m "not long" $(TESTS)
 else
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=none quick-browser quick-main
+	@$(BIN)/python -m pytest -q -m "not long" --numprocesses=6 --dist=loadfile
 endif
-
-quick-main:
-	@$(BIN)/python -m pytest -q -m "not long" --ignore=tests/browser
-
-quick-browser:
-	@$(BIN)/python -m pytest -q -m "not long" -p no:cacheprovider tests/browser
 
 test-all: environment
 	@$(BIN)/python -m pytest --matrix

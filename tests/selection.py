@@ -17,9 +17,7 @@ SERVERS = ["uvicorn-httptools", *processes.ASGI_SERVERS]
 # Files and tests whose subject is time, or a crowd, or another implementation of the same: minutes for each.
 SLOW = (
     "tests/browser/test_browsers.py",
-    "tests/browser/test_notifications.py::test_firefox_and_chromium",
     "tests/browser/test_other_clients.py",
-    "tests/browser/test_scenarios.py",
     "tests/browser/test_tabs.py",
     "tests/browser/test_typed.py",
     "tests/brokers/test_crowded.py",

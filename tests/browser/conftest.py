@@ -1,5 +1,6 @@
 """Chromium, and the projects it looks at, served by their own commands."""
 
+import json
 import os
 import random
 import sys
@@ -39,16 +40,22 @@ def page(chromium):
 
 @pytest.fixture(scope="session")
 def server(server_folder, sqlite_file):
-    """The tests' project with its static files; a stream of it has a heartbeat each second."""
-    environment = {
-        "TEST_SQLITE": sqlite_file,
-        "TEST_SERVERSENT": '{"RETRY_MILLISECONDS": 500, "HEARTBEAT_SECONDS": 1}',
-        "TEST_DEBUG": "1",
-    }
-    with processes.serve(
-        "uvicorn-httptools", server_folder, application=APPLICATION, environment=environment
-    ) as server:
+    """The tests' project with its static files. A stream that hears nothing for 12.5 s is stale."""
+    with serve_project(server_folder, sqlite_file, heartbeat_seconds=5) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def server_with_short_heartbeat(server_folder, sqlite_file):
+    """For tests of a silence: a stream is stale after 2.5 s."""
+    with serve_project(server_folder, sqlite_file, heartbeat_seconds=1) as server:
+        yield server
+
+
+def serve_project(folder, sqlite_file, *, heartbeat_seconds):
+    project_settings = {"RETRY_MILLISECONDS": 500, "HEARTBEAT_SECONDS": heartbeat_seconds}
+    environment = {"TEST_SQLITE": sqlite_file, "TEST_SERVERSENT": json.dumps(project_settings), "TEST_DEBUG": "1"}
+    return processes.serve("uvicorn-httptools", folder, application=APPLICATION, environment=environment)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The browser client in Chromium: the parser, and each line of the checklist about connections."""
 
-import itertools
 import json
 from urllib.parse import quote
 
@@ -170,7 +169,7 @@ def test_retry_after_in_seconds_and_as_a_date(client, server, name):
     it = listen(client, f"/answer/{name}-date/?retry_after={date}&plan=503,frames:data: there\\n\\n", "date")
     it.wait_data(["there"])
     at = [each["at"] for each in asked(server, f"{name}-date")]
-    assert 1.9 <= at[1] - at[0] < 10  # a date has whole seconds
+    assert 1.9 <= at[1] - at[0] < 20  # a date has whole seconds
 
 
 def test_the_page_waking_up_does_not_shorten_retry_after(client, server, name):
@@ -203,16 +202,6 @@ def test_backoff_with_full_jitter(client):
     assert max(drawn) - min(drawn) > 8000
 
 
-def test_failures_in_a_row_wait_longer_and_a_good_connection_resets_that(client, server, name):
-    client.evaluate("Math.random = () => 1")
-    it = listen(client, f"/answer/{name}/?plan=cut:retry: 500\\n\\n,503,503,503,frames:data: there\\n\\n")
-    it.wait_data(["there"])
-    at = [each["at"] for each in asked(server, name)]
-    waits = [second - first for first, second in itertools.pairwise(at)]
-    for wait, least in zip(waits, [1.0, 1.5, 2.5, 4.5], strict=True):
-        assert least - 0.1 <= wait < least + 1
-
-
 SET_CLOCK = """
 () => {
   const now = Date.now;
@@ -220,8 +209,25 @@ SET_CLOCK = """
   Date.now = () => now() + ahead;
   window.ahead = (milliseconds) => { ahead += milliseconds; };
   Math.random = () => 1;
+  const { setTimeout } = window;
+  window.timers = [];
+  window.setTimeout = (run, milliseconds) => {
+    timers.push(milliseconds);
+    return setTimeout(run, milliseconds);
+  };
 }
 """
+# The timers between two attempts, without those that watch for a silence.
+WAITS = "timers.filter((milliseconds) => milliseconds < 5000)"
+
+
+def test_failures_in_a_row_wait_longer_and_a_good_connection_resets_that(client, server, name):
+    client.evaluate(SET_CLOCK)
+    it = listen(client, f"/answer/{name}/?plan=cut:retry: 500\\n\\n,503,503,503,frames:data: there\\n\\n")
+    it.wait_data(["there"])
+    assert client.evaluate(WAITS) == [1000, 1500, 2500, 4500]
+    at = [each["at"] for each in asked(server, name)]
+    assert at[-1] - at[0] > 9
 
 
 def test_after_ten_good_seconds_the_count_begins_anew(client, server, name):
@@ -237,8 +243,7 @@ def test_after_ten_good_seconds_the_count_begins_anew(client, server, name):
         client.evaluate("ahead(10_000)")
         between.cut()
         it.wait_data(["there"])
-    at = [each["at"] for each in asked(server, name)]
-    assert 1.5 - 0.1 <= at[5] - at[4] < 2.4  # as after the first failure, not the fourth
+        assert client.evaluate(WAITS)[-1] == 1500  # as after the first failure, not the fourth
 
 
 def test_stopped_while_it_waits_it_stays_stopped(client, server, name):
@@ -298,7 +303,9 @@ def test_a_cursor_of_another_log_is_a_reset(client, server, name):
     assert not it.cursor.startswith("another")
 
 
-def test_heartbeats_carry_the_cursor_on(client, server, name):
+def test_heartbeats_carry_the_cursor_on(client, server_with_short_heartbeat, name):
+    server = server_with_short_heartbeat
+    open_client(client, server.url)
     it = listen(client, f"/channels/?channel={name}")
     wait_for(lambda: it.cursor, "the cursor")
     before = it.cursor
@@ -325,7 +332,8 @@ def test_the_end_of_a_channel_and_of_a_generator(client, server, name):
 # Signs of life.
 
 
-def test_silence_is_stale_and_then_the_connection_is_given_up(client, server, name):
+def test_silence_is_stale_and_then_the_connection_is_given_up(client, server_with_short_heartbeat, name):
+    server = server_with_short_heartbeat
     with relay(server.port) as between:
         open_client(client, f"http://127.0.0.1:{between.port}")
         it = listen(client, f"/channels/?channel={name}")
@@ -346,7 +354,7 @@ def test_a_healthy_stream_is_left_alone(client, server, name):
     wait_for(lambda: it.own == ["ready"], "ready")
     for what in ("online", "offline", "pageshow", "focus"):
         client.evaluate(f"dispatchEvent(new Event('{what}')); document.dispatchEvent(new Event('visibilitychange'))")
-    client.wait_for_timeout(3000)  # three heartbeats
+    client.wait_for_timeout(13_000)  # it would be stale after 12.5 s without a heartbeat
     assert it.states == ["connecting", "open"]
     assert server.get(f"/connections/?channel={name}").json() == 1
 
@@ -362,7 +370,7 @@ def test_after_a_sleep_an_overdue_stream_comes_back_at_once(client, server, name
         client.evaluate("ahead(60_000)")  # asleep: no timer runs, and the wall clock goes on
         target = "document" if event in ("resume", "visibilitychange") else "window"
         client.evaluate(f"{target}.dispatchEvent(new Event('{event}'))")
-        wait_for(lambda: it.states[2:] == ["retrying", "connecting"], "another attempt", 1)
+        wait_for(lambda: it.states[2:] == ["retrying", "connecting"], "another attempt", 10)  # stale after 12.5 s
 
 
 @pytest.mark.parametrize(

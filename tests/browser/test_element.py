@@ -149,20 +149,31 @@ def test_trouble_is_shown_after_three_seconds(show, server, name, page):
           window.shown = [];
           const element = document.querySelector("event-stream");
           new MutationObserver(() => shown.push(element.getAttribute("state"))).observe(element, { attributes: true });
+          // A timer of three seconds ends when the test says so.
+          const { setTimeout, clearTimeout } = window;
+          window.waiting = new Map();
+          window.count = 0;
+          window.setTimeout = (run, milliseconds) => {
+            if (milliseconds !== 3000) return setTimeout(run, milliseconds);
+            count -= 1;
+            waiting.set(count, run);
+            return count;
+          };
+          window.clearTimeout = (timer) => waiting.delete(timer) || clearTimeout(timer);
         }
         """
     )
-    page.context.set_offline(True)
     page.evaluate("document.querySelector('event-stream').stream.leave()")  # a blip
-    page.context.set_offline(False)
     page.evaluate("document.querySelector('event-stream').stream.join()")
-    wait_for(lambda: connections(server, name) == 1, "the connection")
-    page.wait_for_timeout(3500)
+    wait_for(lambda: page.evaluate("count") == -1, "the three seconds")
+    wait_for(lambda: page.evaluate("waiting.size") == 0, "the end of the blip")
+    assert connections(server, name) == 1
     assert set(page.evaluate("shown")) <= {"open"}
     page.context.set_offline(True)
     page.evaluate("() => { const { stream } = document.querySelector('event-stream'); stream.leave(); stream.join(); }")
-    page.wait_for_timeout(1500)
+    wait_for(lambda: page.evaluate("waiting.size") == 1, "the three seconds")
     expect(element).to_have_attribute("state", "open")
+    page.evaluate("waiting.values().next().value()")
     expect(element).to_have_attribute("state", "retrying")
     expect(element.locator("[data-sse-output]")).to_have_attribute("aria-busy", "true")
     page.context.set_offline(False)

@@ -1,8 +1,11 @@
 """Chromium's own EventSource against the real servers."""
 
+import time
+
 import pytest
 
 from tests.processes import ROOT, reload, serve
+from tests.waiting import wait_for
 
 from .client import listen, open_client
 from .tabs import APPLICATION
@@ -62,10 +65,10 @@ def test_a_view_that_fails_is_asked_again_later_and_later(page, server_folder, s
     environment = {"TEST_SQLITE": sqlite_file, "TEST_SERVERSENT": '{"RETRY_MILLISECONDS": 500}'}
     with serve("uvicorn-httptools", server_folder, environment=environment) as server:
         page.goto(server.url)
+        began = time.monotonic()
         page.evaluate(LISTEN, "/error-later/")
-        page.wait_for_timeout(8000)
-        # Each half a second it would be sixteen. Twice as long each time it is four or five.
-        assert 3 <= len(server.state()["started"]) <= 7, server.state()
+        wait_for(lambda: len(server.state()["started"]) >= 5, "the fifth request")
+        assert time.monotonic() - began > 4  # twice as long each time; it would be 2 to 3 s with the same each time
         assert server.log.count("Traceback") == 1
 
 

@@ -115,8 +115,8 @@ def test_from_one_process_to_http_from_another_in_milliseconds(server, sender):
             send(sender, "quick", str(number))
             assert stream.next().data == str(number)
             delays.append(time.monotonic() - moment)
-    # The target is 10 ms, without the sender's own request; a test waits ten times as long.
-    assert statistics.median(delays) < 0.1
+    assert "Events are polled for" not in server.log
+    assert statistics.median(delays) < 1  # the target is 10 ms, without the sender's own request
 
 
 def test_published_by_psql(database, server):

@@ -18,6 +18,7 @@ urlpatterns = [
     path("restart/", views.restarting),
     path("silent/", views.silent),
     path("late/", views.late),
+    path("late/send/", views.send_late_event),
     path("error/<str:kind>/", views.error),
     path("error-later/", views.error_later),
     path("refused-later/", views.refused_later),

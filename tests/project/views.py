@@ -37,6 +37,7 @@ from . import middleware_for_reload  # noqa: F401
 started: list[str] = []
 closed: list[str] = []
 flooded = 0  # events of 100 kB that the server took
+late_event_is_wanted = threading.Event()
 variable: ContextVar[int] = ContextVar("variable")
 
 
@@ -166,10 +167,18 @@ async def silent(request):
 
 @event_stream
 async def late(request):
+    """Its event comes when another request asks for it."""
+    late_event_is_wanted.clear()
     with noted("late"):
-        await asyncio.sleep(1)
+        while not late_event_is_wanted.is_set():
+            await asyncio.sleep(0.05)
         yield "late"
         await asyncio.sleep(3600)
+
+
+def send_late_event(request):
+    late_event_is_wanted.set()
+    return HttpResponse()
 
 
 @event_stream
@@ -249,7 +258,7 @@ async def query_and_sleep(request):
     with noted("query-and-sleep"):
         while True:
             await get_user_model().objects.acount()
-            await asyncio.sleep(5)
+            await asyncio.sleep(120)
             if await get_user_model().objects.filter(username="nobody").aexists():
                 yield "news"
 

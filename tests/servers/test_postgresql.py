@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
@@ -71,11 +70,8 @@ def test_50_streams_that_query_and_sleep(server, connections):
     with contextlib.ExitStack() as stack:
         open_streams(server, f"/{path}/", 50, stack)
         wait_for(lambda: server.state()["started"].count(path) - before["started"].count(path) == 50)
-        begin = time.monotonic()
         wait_for(lambda: connections() == 0, "no connection while they sleep")
         wait_for(lambda: "serversent-stream" not in server.state()["threads"], "no thread while they sleep")
-        # The next query comes 5 s after the first: what was seen was seen within the sleep.
-        assert time.monotonic() - begin < 4.5
         assert server.state()["closed"].count(path) == before["closed"].count(path)
     server.wait_closed(path, before["closed"].count(path) + 50)
     wait_for(lambda: connections() == 0, "no connection after they were cancelled")
