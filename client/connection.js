@@ -51,7 +51,7 @@ export class Connection {
   /** @type {AbortController | null} */
   #attempt = null;
   #id = ""; // the newest id; an event without an id repeats it
-  #run = 0; // changes with each start and stop: work of an earlier run ends when it sees another number
+  #run = new AbortController(); // of one start: what was begun before a stop ends when it sees that it was aborted
   #types = new Set(["message", "ready", "reset", "end"]);
   /** @type {EventSource | null} */
   #source = null;
@@ -96,11 +96,12 @@ export class Connection {
   open() {
     if (this.isRunning) return;
     this.gaveWay = false;
-    this.#loop(++this.#run);
+    this.#run = new AbortController();
+    this.#loop(this.#run.signal);
   }
 
   close() {
-    this.#run += 1;
+    this.#run.abort();
     this.#state = "idle";
     clearTimeout(this.#timer);
     this.#attempt?.abort();
@@ -142,19 +143,19 @@ export class Connection {
     this.sink.state(state, why);
   }
 
-  /** @param {number} run */
+  /** @param {AbortSignal} run */
   async #loop(run) {
-    for (let failures = 0; ; failures += 1) {
+    for (let failures = 0; !run.aborted; failures += 1) {
       const began = Date.now();
       this.#changeState("connecting");
-      if (run !== this.#run) return; // the page has stopped it in a callback
+      if (run.aborted) return; // the page has stopped it in a callback
       await this.#takePlace(run);
-      if (run !== this.#run) return;
+      if (run.aborted) return;
       let outcome = this.#isExpired
         ? REFUSED
         : await (this.#options.transport === "eventsource" ? this.#native(run) : this.#fetch(run));
       if (outcome.status === 403 && isSigned(this.#url) && !this.#isRenewed) outcome = await this.#renew(outcome);
-      if (run !== this.#run) return;
+      if (run.aborted) return;
       this.#leavePlace?.();
       clearTimeout(this.#timer);
       if (outcome.over) {
@@ -163,14 +164,13 @@ export class Connection {
       }
       if (outcome.isFine || (this.#answered && Date.now() - began >= GOOD_MILLISECONDS)) failures = 0;
       if (!outcome.isFine) this.#changeState("retrying", outcome.why);
-      if (!outcome.soon && run === this.#run) {
+      if (!outcome.soon && !run.aborted) {
         const least = outcome.after ?? 0;
         this.#waitsUntil = Date.now() + least;
         const wait = Math.max(least, backoff(this.#retry, failures));
         this.#due = Date.now() + wait;
         await this.#wait(wait);
       }
-      if (run !== this.#run) return;
     }
   }
 
@@ -209,7 +209,7 @@ export class Connection {
 
   // Places.
 
-  /** Wait for a place. A tab that somebody looks at gets one from a hidden one. @param {number} run */
+  /** Wait for a place. A tab that somebody looks at gets one from a hidden one. @param {AbortSignal} run */
   async #takePlace(run) {
     const { transport } = this.#options;
     if (this.#once || transport === "eventsource" || !areFew(this.#url)) return;
@@ -219,16 +219,15 @@ export class Connection {
       this.#neighbours.onmessage = () => this.#giveWay();
     }
     let wait = PLACE_MILLISECONDS;
-    for (let mayTake = !document.hidden || !this.gaveWay; ; mayTake = true) {
+    for (let mayTake = !document.hidden || !this.gaveWay; !run.aborted; mayTake = true) {
       const release = mayTake ? await takePlace(host) : undefined;
-      if (run !== this.#run) return release?.();
+      if (run.aborted) return release?.();
       if (release) return this.#keepPlace(host, release);
       if (!document.hidden) this.#neighbours.postMessage("wanted");
       this.#waitsUntil = 0;
       const due = document.hidden ? HIDDEN_PLACE_MILLISECONDS : wait;
       this.#due = Date.now() + due;
       await this.#wait(due);
-      if (run !== this.#run) return;
       wait = Math.min(MAX_PLACE_MILLISECONDS, wait * 2);
     }
   }
@@ -281,7 +280,7 @@ export class Connection {
     return fetch(this.#url, { method, body, headers: sent, credentials, cache: "no-store", signal });
   }
 
-  /** @param {number} run @returns {Promise<Outcome>} */
+  /** @param {AbortSignal} run @returns {Promise<Outcome>} */
   async #fetch(run) {
     const attempt = new AbortController();
     this.#attempt = attempt;
@@ -290,7 +289,7 @@ export class Connection {
     this.#hear();
     try {
       const response = await this.#request(attempt.signal);
-      if (run !== this.#run) return ENDED;
+      if (run.aborted) return ENDED;
       const verdict = classifyResponse(response, this.#once);
       if (verdict) {
         if (!(/** @type {any} */ (import.meta).minified)) verdict.why += await reasonOf(response);
@@ -303,7 +302,7 @@ export class Connection {
       this.#changeState("open");
       return await this.#read(response, run);
     } catch (error) {
-      if (run !== this.#run) return ENDED;
+      if (run.aborted) return ENDED;
       const isDead = attempt.signal.aborted;
       const why = isDead ? "no sign of life" : `${error instanceof Error ? error.message : error}`;
       // The body cannot be read a second time, and the request may have had an effect.
@@ -314,20 +313,20 @@ export class Connection {
     }
   }
 
-  /** @param {Response} response @param {number} run @returns {Promise<Outcome>} */
+  /** @param {Response} response @param {AbortSignal} run @returns {Promise<Outcome>} */
   async #read(response, run) {
     /** @type {Outcome | null} */
     let ended = null;
     this.#id = this.cursor;
     const parser = new Parser(
       {
-        id: (id) => run === this.#run && this.#move(id),
+        id: (id) => !run.aborted && this.#move(id),
         retry: (milliseconds) => {
           this.#retry = Math.max(1, milliseconds);
         },
-        comment: (text) => run === this.#run && this.#comment(text),
+        comment: (text) => !run.aborted && this.#comment(text),
         event: (event) => {
-          if (ended || run !== this.#run) return;
+          if (ended || run.aborted) return;
           if (event.type === "end") ended = endOf(event);
           this.#emit(event);
         },
@@ -338,13 +337,13 @@ export class Connection {
     const reader = body.pipeThrough(new TextDecoderStream()).getReader();
     for (;;) {
       const { done, value } = await reader.read();
-      if (run !== this.#run) return ENDED;
+      if (run.aborted) return ENDED;
       if (done) break;
       this.#received = true;
       this.#hear();
       if (this.#state === "stale") this.#changeState("open");
       parser.feed(value);
-      if (run !== this.#run) return ENDED; // the page has stopped it in a callback
+      if (run.aborted) return ENDED; // the page has stopped it in a callback
       if (ended) return ended;
     }
     if (this.#once) return ENDED;
@@ -426,7 +425,7 @@ export class Connection {
 
   // The browser's own EventSource. It reconnects by itself, until it gives up without a reason.
 
-  /** @param {number} run @returns {Promise<Outcome>} */
+  /** @param {AbortSignal} run @returns {Promise<Outcome>} */
   async #native(run) {
     const url = new URL(this.#url);
     if (this.cursor) url.searchParams.set("lastEventId", this.cursor);
@@ -446,7 +445,8 @@ export class Connection {
       for (const type of this.#types) source.addEventListener(type, this.#fromSource);
     });
     source.close();
-    return outcome ?? (run === this.#run ? this.#fetch(run) : ENDED); // EventSource does not tell why it gave up; fetch() does
+    // EventSource does not tell why it gave up; fetch() does.
+    return outcome ?? (run.aborted ? ENDED : this.#fetch(run));
   }
 
   /** @param {MessageEvent} event */

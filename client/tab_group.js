@@ -31,6 +31,11 @@ const pageName = Math.random();
  */
 
 /**
+ * @typedef {"candidate" | "follower" | "leader" | "gone"} Role of a tab. A candidate has not reached the leader yet: it
+ *   waits for its message, or reads by itself. A follower has reached it, and needs no connection.
+ */
+
+/**
  * The tabs that share a connection, as one of them sees them. The tab that holds the lock is the leader: it has the
  * connection, and sends each event to the others. A follower has no connection, unless it has missed events that the
  * leader no longer has, or needs an initial state: then it reads by itself until it has reached the leader.
@@ -42,8 +47,8 @@ export class TabGroup {
   #sink;
   #forced;
   #channel;
-  #isLeader = false;
-  #isSynced = false; // a follower that has reached the leader and needs no connection
+  /** @type {Role} */
+  #role = "candidate";
   #isFresh = false; // after a reset, the first id is the place where the tab begins, and no event was seen up to it
   #last = "";
   #term = 0;
@@ -58,7 +63,6 @@ export class TabGroup {
   #timer;
   #heard = Date.now();
   #checked = Date.now();
-  #isOver = false;
   #wasOver = false; // the stream has ended for all tabs
   /** @type {State} */
   #state = "connecting";
@@ -86,7 +90,7 @@ export class TabGroup {
   }
 
   leave() {
-    this.#isOver = true;
+    this.#role = "gone";
     clearInterval(this.#timer);
     this.#channel.close();
     this.#request?.abort();
@@ -97,7 +101,7 @@ export class TabGroup {
 
   /** A leader that nobody looks at, and that gave way, is replaced by a tab that somebody looks at. */
   wake() {
-    if (this.#leaderMessage?.gaveWay && !this.#isLeader && !document.hidden) this.#queue(true);
+    if (this.#leaderMessage?.gaveWay && this.#role !== "leader" && !document.hidden) this.#queue(true);
   }
 
   /** Wait for the lock, or take it from a leader that does not answer. */
@@ -106,7 +110,7 @@ export class TabGroup {
     const request = new AbortController();
     this.#request = request;
     const lead = () => {
-      if (this.#isOver || request !== this.#request) return Promise.resolve();
+      if (this.#role === "gone" || request !== this.#request) return Promise.resolve();
       this.#lead();
       return /** @type {Promise<void>} */ (
         new Promise((resolve) => {
@@ -115,8 +119,8 @@ export class TabGroup {
       );
     };
     navigator.locks.request(this.#name, steal ? { steal } : { signal: request.signal }, lead).catch(() => {
-      if (request !== this.#request || this.#isOver) return;
-      if (this.#isLeader) {
+      if (request !== this.#request || this.#role === "gone") return;
+      if (this.#role === "leader") {
         this.#follow(); // another tab stole the lock, because this one did not answer
       } else {
         this.#channel.onmessage = null; // a document without permission for locks stays alone
@@ -127,10 +131,10 @@ export class TabGroup {
 
   #lead() {
     // The former leader may have been behind: read its events again.
-    const message = this.#isSynced && this.#leaderMessage;
+    const message = this.#role === "follower" && this.#leaderMessage;
     this.#last =
       (message && reached(message.cursor, this.#ownConnection.cursor) && message.last) || this.#ownConnection.cursor;
-    this.#isLeader = true;
+    this.#role = "leader";
     this.#term = Math.max(this.#term + 1, Date.now());
     this.#n = 0;
     this.#ownConnection.open();
@@ -139,7 +143,7 @@ export class TabGroup {
 
   #follow() {
     this.#release?.();
-    this.#isLeader = this.#isSynced = false;
+    this.#role = "candidate";
     this.#leaderMessage = null;
     this.#heard = Date.now();
     this.#channel.postMessage(WHO_LEADS);
@@ -152,13 +156,13 @@ export class TabGroup {
   event(event) {
     // A tab that joins between a reset and its cursor has to begin by itself.
     if (event.id || isBeginning(event)) this.#last = event.id;
-    if (this.#isLeader) this.#broadcast({ event });
+    if (this.#role === "leader") this.#broadcast({ event });
     this.#sink.event(event);
     this.#compare();
   }
 
   moved() {
-    if (this.#isLeader) this.#broadcast();
+    if (this.#role === "leader") this.#broadcast();
     this.#compare();
     this.#sink.moved();
   }
@@ -168,19 +172,19 @@ export class TabGroup {
     this.#state = state;
     this.#why = why;
     this.#sink.state(state, why);
-    if (this.#isLeader) this.#broadcast();
+    if (this.#role === "leader") this.#broadcast();
   }
 
   /** @param {Outcome} outcome */
   over(outcome) {
     this.#wasOver = true;
-    if (this.#isLeader) this.#broadcast({ over: outcome });
+    if (this.#role === "leader") this.#broadcast({ over: outcome });
     this.#sink.over(outcome);
   }
 
   /** @param {Partial<LeaderMessage>} [more] */
   #broadcast(more) {
-    if (this.#isOver) return;
+    if (this.#role === "gone") return;
     this.#n += 1;
     /** @type {LeaderMessage} */
     const message = {
@@ -202,16 +206,16 @@ export class TabGroup {
 
   /** @param {LeaderMessage | typeof WHO_LEADS} message */
   #receive(message) {
-    if (this.#isOver) return;
+    if (this.#role === "gone") return;
     if (message === WHO_LEADS) {
-      if (this.#isLeader) {
+      if (this.#role === "leader") {
         this.#broadcast();
         this.#ownConnection.catchUp();
       }
       return;
     }
-    if (message.term < this.#term || (this.#isLeader && message.term === this.#term)) return;
-    if (this.#isLeader) this.#follow(); // another tab has replaced this one, and the lock is not released yet
+    if (message.term < this.#term || (this.#role === "leader" && message.term === this.#term)) return;
+    if (this.#role === "leader") this.#follow(); // another tab has replaced this one, and the lock is not released yet
     this.#heard = Date.now();
     const isNext = message.term === this.#term && message.n === this.#n + 1;
     this.#term = message.term;
@@ -222,10 +226,10 @@ export class TabGroup {
       // A tab with its own connection gets the end there. The signed URL of another page may expire at another time.
       const isOurs = (message.ofLog || this.#forced) && !this.#ownConnection.isRunning;
       if (isOurs && (message.over.all || message.url === this.#url)) this.#sink.over(message.over);
-    } else if (this.#isSynced && isNext) {
+    } else if (this.#role === "follower" && isNext) {
       this.#take(message);
     } else {
-      this.#isSynced = false;
+      this.#role = "candidate";
       this.#compare();
     }
   }
@@ -235,7 +239,7 @@ export class TabGroup {
     const isNew = event ? this.#isNew(event) : !reached(this.#ownConnection.cursor, cursor);
     if (isNew && cursor) this.#ownConnection.cursor = cursor;
     if (isNew && event) this.#sink.event(new StreamEvent(event.type, event.data, event.id));
-    if (!this.#isOver) this.#sink.state(state, why);
+    if (this.#role === "follower") this.#sink.state(state, why);
   }
 
   /** @param {{ type: string, id: string }} event */
@@ -249,10 +253,10 @@ export class TabGroup {
   /** Need we a connection of our own? */
   #compare() {
     const message = this.#leaderMessage;
-    if (!message || message.over || this.#isLeader || this.#isSynced || this.#isOver) return;
+    if (!message || message.over || this.#role !== "candidate") return;
     const isLive = this.#forced && message.ofLog === false;
     if (isLive || (message.ofLog && reached(this.#ownConnection.cursor, message.last))) {
-      this.#isSynced = true;
+      this.#role = "follower";
       this.#isFresh = false;
       this.#ownConnection.close();
     } else if (message.ofLog || (!this.#forced && message.state === "open")) {
@@ -266,7 +270,7 @@ export class TabGroup {
   #check = () => {
     const now = Date.now();
     const hasSlept = now - this.#checked > LEADER_ASKED_MILLISECONDS;
-    if (hasSlept || this.#isLeader || document.hidden) this.#heard = now;
+    if (hasSlept || this.#role === "leader" || document.hidden) this.#heard = now;
     this.#checked = now;
     const silence = now - this.#heard;
     if (silence > LEADER_LOST_MILLISECONDS) {

@@ -333,8 +333,8 @@ var Connection = class {
   #attempt = null;
   #id = "";
   // the newest id; an event without an id repeats it
-  #run = 0;
-  // changes with each start and stop: work of an earlier run ends when it sees another number
+  #run = new AbortController();
+  // of one start: what was begun before a stop ends when it sees that it was aborted
   #types = /* @__PURE__ */ new Set(["message", "ready", "reset", "end"]);
   /** @type {EventSource | null} */
   #source = null;
@@ -383,10 +383,11 @@ var Connection = class {
   open() {
     if (this.isRunning) return;
     this.gaveWay = false;
-    this.#loop(++this.#run);
+    this.#run = new AbortController();
+    this.#loop(this.#run.signal);
   }
   close() {
-    this.#run += 1;
+    this.#run.abort();
     this.#state = "idle";
     clearTimeout(this.#timer);
     this.#attempt?.abort();
@@ -422,17 +423,17 @@ var Connection = class {
     this.#state = state;
     this.sink.state(state, why);
   }
-  /** @param {number} run */
+  /** @param {AbortSignal} run */
   async #loop(run) {
-    for (let failures = 0; ; failures += 1) {
+    for (let failures = 0; !run.aborted; failures += 1) {
       const began = Date.now();
       this.#changeState("connecting");
-      if (run !== this.#run) return;
+      if (run.aborted) return;
       await this.#takePlace(run);
-      if (run !== this.#run) return;
+      if (run.aborted) return;
       let outcome = this.#isExpired ? REFUSED : await (this.#options.transport === "eventsource" ? this.#native(run) : this.#fetch(run));
       if (outcome.status === 403 && isSigned(this.#url) && !this.#isRenewed) outcome = await this.#renew(outcome);
-      if (run !== this.#run) return;
+      if (run.aborted) return;
       this.#leavePlace?.();
       clearTimeout(this.#timer);
       if (outcome.over) {
@@ -441,14 +442,13 @@ var Connection = class {
       }
       if (outcome.isFine || this.#answered && Date.now() - began >= GOOD_MILLISECONDS) failures = 0;
       if (!outcome.isFine) this.#changeState("retrying", outcome.why);
-      if (!outcome.soon && run === this.#run) {
+      if (!outcome.soon && !run.aborted) {
         const least = outcome.after ?? 0;
         this.#waitsUntil = Date.now() + least;
         const wait = Math.max(least, backoff(this.#retry, failures));
         this.#due = Date.now() + wait;
         await this.#wait(wait);
       }
-      if (run !== this.#run) return;
     }
   }
   /**
@@ -483,7 +483,7 @@ var Connection = class {
     }
   }
   // Places.
-  /** Wait for a place. A tab that somebody looks at gets one from a hidden one. @param {number} run */
+  /** Wait for a place. A tab that somebody looks at gets one from a hidden one. @param {AbortSignal} run */
   async #takePlace(run) {
     const { transport } = this.#options;
     if (this.#once || transport === "eventsource" || !areFew(this.#url)) return;
@@ -493,16 +493,15 @@ var Connection = class {
       this.#neighbours.onmessage = () => this.#giveWay();
     }
     let wait = PLACE_MILLISECONDS;
-    for (let mayTake = !document.hidden || !this.gaveWay; ; mayTake = true) {
+    for (let mayTake = !document.hidden || !this.gaveWay; !run.aborted; mayTake = true) {
       const release = mayTake ? await takePlace(host) : void 0;
-      if (run !== this.#run) return release?.();
+      if (run.aborted) return release?.();
       if (release) return this.#keepPlace(host, release);
       if (!document.hidden) this.#neighbours.postMessage("wanted");
       this.#waitsUntil = 0;
       const due = document.hidden ? HIDDEN_PLACE_MILLISECONDS : wait;
       this.#due = Date.now() + due;
       await this.#wait(due);
-      if (run !== this.#run) return;
       wait = Math.min(MAX_PLACE_MILLISECONDS, wait * 2);
     }
   }
@@ -552,7 +551,7 @@ var Connection = class {
     const credentials = withCredentials ? "include" : "same-origin";
     return fetch(this.#url, { method, body, headers: sent, credentials, cache: "no-store", signal });
   }
-  /** @param {number} run @returns {Promise<Outcome>} */
+  /** @param {AbortSignal} run @returns {Promise<Outcome>} */
   async #fetch(run) {
     const attempt = new AbortController();
     this.#attempt = attempt;
@@ -561,7 +560,7 @@ var Connection = class {
     this.#hear();
     try {
       const response = await this.#request(attempt.signal);
-      if (run !== this.#run) return ENDED;
+      if (run.aborted) return ENDED;
       const verdict = classifyResponse(response, this.#once);
       if (verdict) {
         if (true) verdict.why += await reasonOf(response);
@@ -575,7 +574,7 @@ var Connection = class {
       this.#changeState("open");
       return await this.#read(response, run);
     } catch (error) {
-      if (run !== this.#run) return ENDED;
+      if (run.aborted) return ENDED;
       const isDead = attempt.signal.aborted;
       const why = isDead ? "no sign of life" : `${error instanceof Error ? error.message : error}`;
       if (error instanceof RangeError || this.#once) return { over: "closed", why };
@@ -584,19 +583,19 @@ var Connection = class {
       attempt.abort();
     }
   }
-  /** @param {Response} response @param {number} run @returns {Promise<Outcome>} */
+  /** @param {Response} response @param {AbortSignal} run @returns {Promise<Outcome>} */
   async #read(response, run) {
     let ended = null;
     this.#id = this.cursor;
     const parser = new Parser(
       {
-        id: (id) => run === this.#run && this.#move(id),
+        id: (id) => !run.aborted && this.#move(id),
         retry: (milliseconds) => {
           this.#retry = Math.max(1, milliseconds);
         },
-        comment: (text) => run === this.#run && this.#comment(text),
+        comment: (text) => !run.aborted && this.#comment(text),
         event: (event) => {
-          if (ended || run !== this.#run) return;
+          if (ended || run.aborted) return;
           if (event.type === "end") ended = endOf(event);
           this.#emit(event);
         }
@@ -610,13 +609,13 @@ var Connection = class {
     const reader = body.pipeThrough(new TextDecoderStream()).getReader();
     for (; ; ) {
       const { done, value } = await reader.read();
-      if (run !== this.#run) return ENDED;
+      if (run.aborted) return ENDED;
       if (done) break;
       this.#received = true;
       this.#hear();
       if (this.#state === "stale") this.#changeState("open");
       parser.feed(value);
-      if (run !== this.#run) return ENDED;
+      if (run.aborted) return ENDED;
       if (ended) return ended;
     }
     if (this.#once) return ENDED;
@@ -688,7 +687,7 @@ var Connection = class {
     this.#timer = setTimeout(this.#watch, (quiet < late ? late : dead) - quiet);
   };
   // The browser's own EventSource. It reconnects by itself, until it gives up without a reason.
-  /** @param {number} run @returns {Promise<Outcome>} */
+  /** @param {AbortSignal} run @returns {Promise<Outcome>} */
   async #native(run) {
     const url = new URL(this.#url);
     if (this.cursor) url.searchParams.set("lastEventId", this.cursor);
@@ -708,7 +707,7 @@ var Connection = class {
       for (const type of this.#types) source.addEventListener(type, this.#fromSource);
     });
     source.close();
-    return outcome ?? (run === this.#run ? this.#fetch(run) : ENDED);
+    return outcome ?? (run.aborted ? ENDED : this.#fetch(run));
   }
   /** @param {MessageEvent} event */
   #fromSource = (event) => {
@@ -735,9 +734,8 @@ var TabGroup = class {
   #sink;
   #forced;
   #channel;
-  #isLeader = false;
-  #isSynced = false;
-  // a follower that has reached the leader and needs no connection
+  /** @type {Role} */
+  #role = "candidate";
   #isFresh = false;
   // after a reset, the first id is the place where the tab begins, and no event was seen up to it
   #last = "";
@@ -753,7 +751,6 @@ var TabGroup = class {
   #timer;
   #heard = Date.now();
   #checked = Date.now();
-  #isOver = false;
   #wasOver = false;
   // the stream has ended for all tabs
   /** @type {State} */
@@ -780,7 +777,7 @@ var TabGroup = class {
     this.#timer = setInterval(this.#check, 500);
   }
   leave() {
-    this.#isOver = true;
+    this.#role = "gone";
     clearInterval(this.#timer);
     this.#channel.close();
     this.#request?.abort();
@@ -789,7 +786,7 @@ var TabGroup = class {
   }
   /** A leader that nobody looks at, and that gave way, is replaced by a tab that somebody looks at. */
   wake() {
-    if (this.#leaderMessage?.gaveWay && !this.#isLeader && !document.hidden) this.#queue(true);
+    if (this.#leaderMessage?.gaveWay && this.#role !== "leader" && !document.hidden) this.#queue(true);
   }
   /** Wait for the lock, or take it from a leader that does not answer. */
   #queue(steal = false) {
@@ -797,7 +794,7 @@ var TabGroup = class {
     const request = new AbortController();
     this.#request = request;
     const lead = () => {
-      if (this.#isOver || request !== this.#request) return Promise.resolve();
+      if (this.#role === "gone" || request !== this.#request) return Promise.resolve();
       this.#lead();
       return (
         /** @type {Promise<void>} */
@@ -807,8 +804,8 @@ var TabGroup = class {
       );
     };
     navigator.locks.request(this.#name, steal ? { steal } : { signal: request.signal }, lead).catch(() => {
-      if (request !== this.#request || this.#isOver) return;
-      if (this.#isLeader) {
+      if (request !== this.#request || this.#role === "gone") return;
+      if (this.#role === "leader") {
         this.#follow();
       } else {
         this.#channel.onmessage = null;
@@ -817,9 +814,9 @@ var TabGroup = class {
     });
   }
   #lead() {
-    const message = this.#isSynced && this.#leaderMessage;
+    const message = this.#role === "follower" && this.#leaderMessage;
     this.#last = message && reached(message.cursor, this.#ownConnection.cursor) && message.last || this.#ownConnection.cursor;
-    this.#isLeader = true;
+    this.#role = "leader";
     this.#term = Math.max(this.#term + 1, Date.now());
     this.#n = 0;
     this.#ownConnection.open();
@@ -827,7 +824,7 @@ var TabGroup = class {
   }
   #follow() {
     this.#release?.();
-    this.#isLeader = this.#isSynced = false;
+    this.#role = "candidate";
     this.#leaderMessage = null;
     this.#heard = Date.now();
     this.#channel.postMessage(WHO_LEADS);
@@ -837,12 +834,12 @@ var TabGroup = class {
   /** @param {StreamEvent} event */
   event(event) {
     if (event.id || isBeginning(event)) this.#last = event.id;
-    if (this.#isLeader) this.#broadcast({ event });
+    if (this.#role === "leader") this.#broadcast({ event });
     this.#sink.event(event);
     this.#compare();
   }
   moved() {
-    if (this.#isLeader) this.#broadcast();
+    if (this.#role === "leader") this.#broadcast();
     this.#compare();
     this.#sink.moved();
   }
@@ -851,17 +848,17 @@ var TabGroup = class {
     this.#state = state;
     this.#why = why;
     this.#sink.state(state, why);
-    if (this.#isLeader) this.#broadcast();
+    if (this.#role === "leader") this.#broadcast();
   }
   /** @param {Outcome} outcome */
   over(outcome) {
     this.#wasOver = true;
-    if (this.#isLeader) this.#broadcast({ over: outcome });
+    if (this.#role === "leader") this.#broadcast({ over: outcome });
     this.#sink.over(outcome);
   }
   /** @param {Partial<LeaderMessage>} [more] */
   #broadcast(more) {
-    if (this.#isOver) return;
+    if (this.#role === "gone") return;
     this.#n += 1;
     const message = {
       term: this.#term,
@@ -880,16 +877,16 @@ var TabGroup = class {
   // The messages of the leader.
   /** @param {LeaderMessage | typeof WHO_LEADS} message */
   #receive(message) {
-    if (this.#isOver) return;
+    if (this.#role === "gone") return;
     if (message === WHO_LEADS) {
-      if (this.#isLeader) {
+      if (this.#role === "leader") {
         this.#broadcast();
         this.#ownConnection.catchUp();
       }
       return;
     }
-    if (message.term < this.#term || this.#isLeader && message.term === this.#term) return;
-    if (this.#isLeader) this.#follow();
+    if (message.term < this.#term || this.#role === "leader" && message.term === this.#term) return;
+    if (this.#role === "leader") this.#follow();
     this.#heard = Date.now();
     const isNext = message.term === this.#term && message.n === this.#n + 1;
     this.#term = message.term;
@@ -899,10 +896,10 @@ var TabGroup = class {
     if (message.over) {
       const isOurs = (message.ofLog || this.#forced) && !this.#ownConnection.isRunning;
       if (isOurs && (message.over.all || message.url === this.#url)) this.#sink.over(message.over);
-    } else if (this.#isSynced && isNext) {
+    } else if (this.#role === "follower" && isNext) {
       this.#take(message);
     } else {
-      this.#isSynced = false;
+      this.#role = "candidate";
       this.#compare();
     }
   }
@@ -911,7 +908,7 @@ var TabGroup = class {
     const isNew = event ? this.#isNew(event) : !reached(this.#ownConnection.cursor, cursor);
     if (isNew && cursor) this.#ownConnection.cursor = cursor;
     if (isNew && event) this.#sink.event(new StreamEvent(event.type, event.data, event.id));
-    if (!this.#isOver) this.#sink.state(state, why);
+    if (this.#role === "follower") this.#sink.state(state, why);
   }
   /** @param {{ type: string, id: string }} event */
   #isNew({ type, id }) {
@@ -923,10 +920,10 @@ var TabGroup = class {
   /** Need we a connection of our own? */
   #compare() {
     const message = this.#leaderMessage;
-    if (!message || message.over || this.#isLeader || this.#isSynced || this.#isOver) return;
+    if (!message || message.over || this.#role !== "candidate") return;
     const isLive = this.#forced && message.ofLog === false;
     if (isLive || message.ofLog && reached(this.#ownConnection.cursor, message.last)) {
-      this.#isSynced = true;
+      this.#role = "follower";
       this.#isFresh = false;
       this.#ownConnection.close();
     } else if (message.ofLog || !this.#forced && message.state === "open") {
@@ -938,7 +935,7 @@ var TabGroup = class {
   #check = () => {
     const now = Date.now();
     const hasSlept = now - this.#checked > LEADER_ASKED_MILLISECONDS;
-    if (hasSlept || this.#isLeader || document.hidden) this.#heard = now;
+    if (hasSlept || this.#role === "leader" || document.hidden) this.#heard = now;
     this.#checked = now;
     const silence = now - this.#heard;
     if (silence > LEADER_LOST_MILLISECONDS) {

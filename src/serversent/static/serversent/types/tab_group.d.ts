@@ -31,6 +31,7 @@ export type LeaderMessage = {
     over?: Outcome;
     url: string;
 };
+export type Role = "candidate" | "follower" | "leader" | "gone";
 /**
  * @typedef {object} LeaderMessage what the leader says: all of it, each time
  * @property {number} term the term of the leader: a later leader has a higher one
@@ -44,6 +45,10 @@ export type LeaderMessage = {
  * @property {{ type: string, data: string, id: string }} [event]
  * @property {Outcome} [over]
  * @property {string} url
+ */
+/**
+ * @typedef {"candidate" | "follower" | "leader" | "gone"} Role of a tab. A candidate has not reached the leader yet: it
+ *   waits for its message, or reads by itself. A follower has reached it, and needs no connection.
  */
 /**
  * The tabs that share a connection, as one of them sees them. The tab that holds the lock is the leader: it has the
