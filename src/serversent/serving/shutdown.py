@@ -8,6 +8,7 @@ is asked now and then.
 
 import asyncio
 import atexit
+import concurrent.futures
 import contextlib
 import contextvars
 import functools
@@ -22,7 +23,7 @@ from typing import Any
 from ..conf import setting
 from ..servers.base import ServerAdapter
 from ..servers.uvicorn import UvicornServer
-from .registry import connection_registry, registry_of
+from .registry import connection_registry
 
 __all__ = ["drain_on_stop"]
 
@@ -41,7 +42,7 @@ def drain_on_stop(server: ServerAdapter) -> None:
         return
     _loops.add(loop)
     if threading.current_thread() is not threading.main_thread():
-        _drain_at_exit()
+        _register_at_exit()
     else:
         _chain_signals()
     if is_stopping := server.is_stopping:
@@ -49,8 +50,8 @@ def drain_on_stop(server: ServerAdapter) -> None:
 
 
 @functools.cache
-def _drain_at_exit() -> None:
-    atexit.register(_drain_and_wait)
+def _register_at_exit() -> None:
+    atexit.register(_drain_at_exit)
 
 
 def _chain_signals() -> None:
@@ -62,47 +63,40 @@ def _chain_signals() -> None:
         signum: Any = getattr(signal, name, None)
         previous = None if signum is None else signal.getsignal(signum)
         if previous is signal.SIG_DFL and name == "SIGTERM":
-            signal.signal(signum, _Handler(_drain_and_die))
+            signal.signal(signum, _drain_and_die)
         # SIG_DFL of the others ends the process at once, SIG_IGN never does: no one waits for streams.
-        elif callable(previous) and not isinstance(previous, _Handler):
-            signal.signal(signum, _Handler(functools.partial(_drain_and_go_on, previous, uvicorn)))
+        elif callable(previous) and not isinstance(previous, _ChainedHandler) and previous is not _drain_and_die:
+            signal.signal(signum, _ChainedHandler(previous, uvicorn))
 
 
-class _Handler:
-    """A signal handler of ours."""
+class _ChainedHandler:
+    """A signal handler that begins to drain all loops, and calls the handler that was there before."""
 
-    def __init__(self, handle: Callable[[int, FrameType | None], Any]) -> None:
-        self._handle = handle
+    def __init__(self, previous: Callable[[int, FrameType | None], Any], uvicorn: UvicornServer) -> None:
+        self._previous = previous
+        self._uvicorn = uvicorn
 
     def __call__(self, signum: int, frame: FrameType | None) -> Any:
-        return self._handle(signum, frame)
-
-
-def _drain_and_go_on(previous: Any, uvicorn: UvicornServer, signum: int, frame: FrameType | None) -> Any:
-    _ask_all()
-    uvicorn.on_signal(signum)
-    return previous(signum, frame)
+        for loop in list(_loops):
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(_drain)
+        self._uvicorn.on_signal(signum)
+        return self._previous(signum, frame)
 
 
 def _drain_and_die(signum: int, _: FrameType | None) -> None:
     """Let SIGTERM wait for the streams where it ends the process at once. A second one does."""
     signal.signal(signum, signal.SIG_DFL)
-    running = [loop for loop in _loops if loop.is_running()]
-    if not running:
+    drains = _drain_fully_in_all_loops()
+
+    def die_after_the_last(_: object) -> None:
+        if all(drain.done() for drain in drains):
+            signal.raise_signal(signum)
+
+    if not drains:
         signal.raise_signal(signum)
-    for loop in running:
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            asyncio.run_coroutine_threadsafe(_drain_then(signal.raise_signal, signum), loop)
-
-
-async def _drain_then(then: Callable[[int], None], signum: int) -> None:
-    connections = connection_registry()
-    connections.drain()
-    deadline = time.monotonic() + setting("DRAIN_SECONDS")
-    while len(connections) and time.monotonic() < deadline:  # noqa: ASYNC110 - with a deadline, once in a process
-        await asyncio.sleep(0.01)
-    await _turn()
-    then(signum)
+    for drain in drains:
+        drain.add_done_callback(die_after_the_last)
 
 
 def _drain_when(is_stopping: Callable[[], bool]) -> None:
@@ -111,36 +105,37 @@ def _drain_when(is_stopping: Callable[[], bool]) -> None:
 
     def ask() -> None:
         if is_stopping():
-            connection_registry().drain()
+            _drain()
         else:
             loop.call_later(ASK_SECONDS, ask, context=nobodys)
 
     ask()
 
 
-def _ask_all() -> None:
-    for loop in list(_loops):
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(_drain)
+def _drain_at_exit() -> None:
+    """Drain the event loops of other threads."""
+    concurrent.futures.wait(_drain_fully_in_all_loops(), setting("DRAIN_SECONDS") + 1)
+
+
+def _drain_fully_in_all_loops() -> list[concurrent.futures.Future[None]]:
+    drains = []
+    for loop in _loops:
+        if loop.is_running():
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                drains.append(asyncio.run_coroutine_threadsafe(_drain_fully(), loop))
+    return drains
+
+
+async def _drain_fully() -> None:
+    """Drain the running loop, and wait for the end of its streams, at most ``DRAIN_SECONDS``."""
+    connections = connection_registry()
+    connections.drain()
+    deadline = time.monotonic() + setting("DRAIN_SECONDS")
+    while len(connections) and time.monotonic() < deadline:  # noqa: ASYNC110 - with a deadline, once in a process
+        await asyncio.sleep(0.01)
+    for _ in range(10):  # the server has the ends of the streams, and has yet to write them to their sockets
+        await asyncio.sleep(0)
 
 
 def _drain() -> None:
     connection_registry().drain()
-
-
-def _drain_and_wait() -> None:
-    """Drain the event loops of other threads, at exit."""
-    _ask_all()
-    deadline = time.monotonic() + setting("DRAIN_SECONDS")
-    running = [loop for loop in _loops if loop.is_running()]
-    while any(len(registry_of(loop)) for loop in running) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    for loop in running:
-        # The ends are handed to the server, which has yet to write them to their sockets.
-        with contextlib.suppress(TimeoutError, RuntimeError):
-            asyncio.run_coroutine_threadsafe(_turn(), loop).result(1)
-
-
-async def _turn() -> None:
-    for _ in range(10):
-        await asyncio.sleep(0)
