@@ -5,14 +5,16 @@ PORT ?= 8000
 TESTS ?=
 ENVIRONMENT = $(PYTHON) scripts/environment.py
 BIN = .venv/bin
+# Six files of tests at once, because much of it is waiting.
+PARALLEL = --numprocesses=6 --dist=loadfile
 
 # A second run of the environment script is a no-op.
-.PHONY: help environment demo test test-all test-main test-outside test-browser test-pairs test-newest test-servers services client lint docs bench bench-quick chaos mutate coverage clean
+.PHONY: help environment demo test test-all test-matrix test-long test-pairs services client lint docs bench bench-quick chaos mutate coverage clean
 
 help:
 	@echo 'make demo      the demo page on http://127.0.0.1:$(PORT)/ (PORT=...)'
 	@echo 'make test      each behaviour once, in minutes; TESTS=path for all of a file. Tests of missing programs are skipped by name'
-	@echo 'make test-all  every database, server and browser, and the long fault tests'
+	@echo 'make test-all  every database, server, browser, Python and Django, and the long tests'
 	@echo 'make services  install the servers and browsers that tests use (Debian, as root)'
 	@echo 'make client    the minified browser client and its types'
 	@echo 'make lint      ruff, mypy, import-linter, biome, tsc     make docs    the documentation'
@@ -28,35 +30,24 @@ demo:
 environment:
 	@$(ENVIRONMENT) .venv dev
 
-# With TESTS, all of what they name. Six files at once otherwise, because much of it is waiting.
+# With TESTS, all of what they name.
 test: environment
 ifdef TESTS
 	@$(BIN)/python -m pytest --matrix -m "not long" $(TESTS)
 else
-	@$(BIN)/python -m pytest -q -m "not long" --numprocesses=6 --dist=loadfile
+	@$(BIN)/python -m pytest -q -m "not long" $(PARALLEL)
 endif
 
-test-all: environment
-	@$(BIN)/python -m pytest --matrix
+test-all: test-matrix test-long test-pairs
 
-# The parts of .ci/run.
-test-main: environment
-	@$(BIN)/python -m pytest --matrix -m "not long" --ignore=tests/browser --ignore=tests/servers --ignore=tests/faults
+test-matrix: environment
+	@$(BIN)/python -m pytest -q --matrix -m "not long" $(PARALLEL)
 
-test-outside: environment
-	@$(BIN)/python -m pytest --matrix -m "not long" tests/servers tests/faults
-
-test-browser: environment
-	@$(BIN)/python -m pytest --matrix tests/browser
+test-long: environment
+	@$(BIN)/python -m pytest -q --matrix -m long
 
 test-pairs: environment
-	@$(BIN)/nox --session tests --no-color
-
-test-newest: environment
-	@$(BIN)/nox --session newest --no-color
-
-test-servers: environment
-	@$(BIN)/nox --session servers --no-color
+	@$(BIN)/nox --no-color --session newest tests servers
 
 services:
 	@$(PYTHON) scripts/services.py

@@ -14,7 +14,7 @@ nox.options.sessions = ["tests", "newest", "servers", "wheel"]
 
 # The oldest pair is what the wheel is tested on.
 OLDEST = ("3.11", "5.2")
-PAIRS = [("3.12", "6.1")]
+PAIRS = [("3.12", "6.0")]
 NEWEST = ("3.13", "6.1")
 
 # What is written past ASGI depends on the server: from the oldest that is supported on. The newest have all other runs.
@@ -100,7 +100,8 @@ def run_tests(session: nox.Session, *arguments: str) -> None:
         else:
             shutil.copy(source, target)
     session.chdir(folder)
-    session.run("python", "-m", "pytest", "--matrix", "-m", "not long", *arguments, *session.posargs)
+    parallel = ["--numprocesses=6", "--dist=loadfile"]
+    session.run("python", "-m", "pytest", "-q", "--matrix", "-m", "not long", *parallel, *arguments, *session.posargs)
 
 
 @nox.session
@@ -119,7 +120,7 @@ def run_on_pair(session: nox.Session, django: str, *arguments: str) -> None:
     session.install(".", f"Django~={django}.0", *groups())
     session.env["TEST_EXAMPLES"] = "15"  # of the property test of channels, which is the same on every pair
     session.env["TEST_FUZZ_EXAMPLES"] = FUZZ_EXAMPLES
-    run_tests(session, "-q", *QUICK, *arguments)
+    run_tests(session, *QUICK, *arguments)
 
 
 @nox.session(python=f"{sys.version_info[0]}.{sys.version_info[1]}")
@@ -130,7 +131,7 @@ def servers(session: nox.Session, versions: tuple[str, ...]) -> None:
     # Streams as such do not depend on Granian's version, and its older ones have tasks that asyncio cannot count.
     which = ["-k", "shortcuts or test_servers or not (granian or gunicorn)"]
     tests = ["tests/servers/test_adapters.py", "tests/servers/test_shortcuts.py", "tests/servers/test_streams.py"]
-    run_tests(session, "-q", *which, *tests)
+    run_tests(session, *which, *tests)
 
 
 @nox.session(python=OLDEST[0])

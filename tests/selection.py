@@ -18,6 +18,7 @@ SERVERS = ["uvicorn-httptools", *processes.ASGI_SERVERS]
 SLOW = (
     "tests/browser/test_browsers.py",
     "tests/browser/test_other_clients.py",
+    "tests/browser/test_renewal.py::test_two_minutes_with_urls_of_five_seconds",
     "tests/browser/test_tabs.py",
     "tests/browser/test_typed.py",
     "tests/brokers/test_crowded.py",

@@ -91,7 +91,6 @@ def test_after_a_change_of_the_own_password_in_another_tab(page, start, user, na
         listening.stop()
 
 
-@pytest.mark.long
 def test_two_minutes_with_urls_of_five_seconds(page, start, user, name):
     """A restart, and another password, meanwhile; then a logout."""
     with start() as server:
