@@ -15,7 +15,7 @@ from serversent.channels.group import send_events_written
 from serversent.event import ServerSentEvent as Event
 from serversent.event import encode
 from serversent.notifications import marking
-from serversent.notifications.marking import Marker
+from serversent.notifications.marking import SentMarker
 from serversent.notifications.models import Notification
 from tests.waiting import wait_for
 
@@ -36,7 +36,7 @@ def make(ada, count):
 def test_one_query_for_each_batch_and_none_for_each_connection(ada, alias):
     """What two hundred connections got of 2,500 notifications is three queries."""
     made = make(ada, 2_500)
-    marker = Marker()
+    marker = SentMarker()
     marker._is_running = True  # no thread: it is flushed here
     written = [frame(*made[start : start + 100]) for start in range(0, 2_500, 100)]
     for _ in range(200):
@@ -98,7 +98,7 @@ def test_the_thread_marks_new_notifications_and_ends(ada, monkeypatch):
         now = set(threading.enumerate()) - before
         return [thread for thread in now if thread.name == "serversent-notifications"]
 
-    made, marker = make(ada, 30), Marker()
+    made, marker = make(ada, 30), SentMarker()
     for number, each in enumerate(made):
         marker.add(frame(each))
         assert len(threads()) == 1
@@ -124,7 +124,7 @@ def test_an_outage_is_waited_out(ada, monkeypatch, caplog):
 
     monkeypatch.setattr(marking, "mark_sent", fail_at_first)
     first, second = make(ada, 2)
-    marker = Marker()
+    marker = SentMarker()
     marker.add(frame(first))
     wait_for(lambda: len(failures) < 2, "a failure")
     marker.add(frame(second))
@@ -136,7 +136,7 @@ def test_an_outage_is_waited_out(ada, monkeypatch, caplog):
 def test_a_new_stream_waits_for_pending_marks(ada, monkeypatch):
     """And no longer than they take: the thread does not wait for more then."""
     monkeypatch.setattr(marking, "INTERVAL_SECONDS", 600)
-    marker, made = Marker(), make(ada, 3)
+    marker, made = SentMarker(), make(ada, 3)
     for each in made:
         marker.add(frame(each))
         marker.wait_for_pending(20)
@@ -148,7 +148,7 @@ def test_delayed_marks_delay_no_stream(ada, alias, users, monkeypatch):
     may_go_on = threading.Event()
     mark_sent = marking.mark_sent
     monkeypatch.setattr(marking, "mark_sent", lambda keys: may_go_on.wait(60) and mark_sent(keys))
-    monkeypatch.setattr(marking, "marker", Marker())
+    monkeypatch.setattr(marking, "marker", SentMarker())
     (made,) = make(ada, 1)
     marking.marker.add(frame(made))
     client = Client()
@@ -164,7 +164,7 @@ def test_delayed_marks_delay_no_stream(ada, alias, users, monkeypatch):
 
 def test_waiting_bytes_are_bounded(ada, monkeypatch):
     monkeypatch.setattr(marking, "MAX_BYTES", 10_000)
-    marker = Marker()
+    marker = SentMarker()
     marker._is_running = True
     for number in range(1000):
         marker.add(b": %d" % number + b"x" * 100)
@@ -175,7 +175,7 @@ def test_waiting_bytes_are_bounded(ada, monkeypatch):
 def test_other_events_are_not_marked(ada, data):
     """Anybody may publish by SQL."""
     (made,) = make(ada, 1)
-    marker = Marker()
+    marker = SentMarker()
     marker._is_running = True
     marker.add(data)
     marker.add(frame(made))

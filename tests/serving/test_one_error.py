@@ -23,7 +23,7 @@ from serversent.brokers.memory import MemoryBroker
 from serversent.channels.hub import hub, stop_hubs
 from serversent.concurrency.turns import AT_ONCE
 from serversent.errors import BrokerUnavailable, StreamRefused
-from serversent.notifications.marking import Marker
+from serversent.notifications.marking import SentMarker
 from serversent.serving.registry import ConnectionRegistry
 from serversent.signals import events_written
 from serversent.wire.cursor import Cursor
@@ -64,7 +64,7 @@ async def test_an_error_of_a_receiver_takes_no_event_from_a_stream(caplog):
 
 
 def test_notifications_are_marked_again_after_a_thread_could_not_be_started(monkeypatch, db):
-    marker = Marker()
+    marker = SentMarker()
     started = []
 
     def fail(self):

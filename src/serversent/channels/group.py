@@ -33,8 +33,8 @@ class Subscriber(Protocol):
     def catch_up(self) -> None:
         """Compare its position with the hub's: the hub has another epoch, or has stopped."""
 
-    def check_closed(self) -> None:
-        """Find out whether all its channels are closed: one of them was."""
+    def end_if_closed(self) -> None:
+        """End its response if all its channels are closed. One of them was closed a moment ago."""
 
     def end(self) -> None:
         """End its response. The client comes back with its cursor."""

@@ -294,7 +294,7 @@ class Hub:
             if closes:
                 group.known_open = False
                 for subscriber in list(group.subscribers):
-                    subscriber.check_closed()
+                    subscriber.end_if_closed()
 
     def frame(self, event: LoggedEvent) -> bytes:
         """Return the frame of an event: ``END_FRAME`` itself for the end of a channel, ``b""`` if it has none."""

@@ -20,7 +20,7 @@ from serversent.signals import events_written
 from .events import NOTIFICATION, is_channel_of_user, key_of
 from .models import notification_model
 
-__all__ = ["Marker", "connect", "mark_sent", "marker", "wait_for_pending"]
+__all__ = ["SentMarker", "connect", "mark_sent", "marker", "wait_for_pending"]
 
 logger = logging.getLogger("serversent")
 
@@ -38,7 +38,7 @@ BATCH = 1000
 MAX_BYTES = 16 * 1024 * 1024
 
 
-class Marker:
+class SentMarker:
     """Sets ``sent_at`` of notifications, one query for each batch. Its thread is there only while there is work."""
 
     def __init__(self) -> None:
@@ -126,7 +126,7 @@ def mark_sent(keys: list[int]) -> None:
         rows.filter(pk__in=keys[start : start + BATCH]).update(sent_at=timezone.now())
 
 
-marker = Marker()
+marker = SentMarker()
 
 
 def wait_for_pending() -> None:

@@ -28,7 +28,7 @@ from .failures import last_frames, log_failure
 from .grant import Grant
 from .initial_state import opening_frames
 from .source import Outcome, StreamSource, Write, opening_frame
-from .start import Position, Request, start_at_head, start_position
+from .start import Position, StartRequest, start_position, start_without_cursor
 
 __all__ = ["ChannelStream", "Phase"]
 
@@ -152,7 +152,7 @@ class ChannelStream(StreamSource):
             if self.url_identity is not None:
                 await check_url(self.url_identity, self.channels)
             is_signed = self.url_identity is not None
-            request = Request(last_event_id or self._last_event_id, self._begins_at, self._start, is_signed)
+            request = StartRequest(last_event_id or self._last_event_id, self._begins_at, self._start, is_signed)
             self._position = await start_position(self._hub, self.channels, request)
         except BaseException:
             self._leave()
@@ -212,7 +212,7 @@ class ChannelStream(StreamSource):
         if self._task is None and self._output is not None and self.phase not in _OVER:
             self._start_task()
 
-    def check_closed(self) -> None:
+    def end_if_closed(self) -> None:
         self._leave_live()
         self._position = self._position._replace(may_be_closed=True)
         self.catch_up()
@@ -291,7 +291,7 @@ class ChannelStream(StreamSource):
             self._go_live()
 
     async def _reset(self) -> None:
-        self._position = await start_at_head(self._hub, self._start, "reset")
+        self._position = await start_without_cursor(self._hub, self._start, "reset")
 
     async def _send_page(self) -> None:
         position = self._position

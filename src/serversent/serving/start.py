@@ -10,7 +10,7 @@ from ..channels.subscription import Start
 from ..errors import CursorExpired
 from ..wire.cursor import Cursor
 
-__all__ = ["Position", "Request", "start_at_head", "start_position"]
+__all__ = ["Position", "StartRequest", "start_position", "start_without_cursor"]
 
 # How long a client with a cursor of a new epoch waits for the hub to learn of that epoch, before it is reset.
 EPOCH_SECONDS = 2.0
@@ -33,7 +33,7 @@ class Position(NamedTuple):
     oldest_until: int = 0
 
 
-class Request(NamedTuple):
+class StartRequest(NamedTuple):
     """Where a client asks to start. ``is_signed``: its URL was granted at the cursor ``begins_at``."""
 
     last_event_id: str
@@ -42,19 +42,20 @@ class Request(NamedTuple):
     is_signed: bool
 
 
-async def start_position(hub: Hub, channels: frozenset[str], request: Request) -> Position:
+async def start_position(hub: Hub, channels: frozenset[str], request: StartRequest) -> Position:
     """Return where a stream starts. Raises ``BrokerUnavailable``."""
     if not request.last_event_id and (not request.begins_at or request.start == "latest"):
-        return await start_at_head(hub, request.start, "ready")
+        return await start_without_cursor(hub, request.start, "ready")
     cursor = Cursor.parse(request.last_event_id or request.begins_at)
     if cursor is None or not await _is_known(hub, cursor) or await _is_before_grant(hub, channels, cursor, request):
-        return await start_at_head(hub, request.start, "reset")
+        return await start_without_cursor(hub, request.start, "reset")
     if request.last_event_id:
         return Position(cursor.epoch, cursor.offset, tells_cursor=True)
     return Position(cursor.epoch, cursor.offset, "ready")
 
 
-async def start_at_head(hub: Hub, start: Start, greeting: Literal["ready", "reset"]) -> Position:
+async def start_without_cursor(hub: Hub, start: Start, greeting: Literal["ready", "reset"]) -> Position:
+    """Return where a stream starts whose client has no cursor, or none that can be used."""
     newest = await hub.newest()
     if start == "oldest":
         return Position(newest.epoch, start, greeting, oldest_until=newest.offset)
@@ -80,7 +81,7 @@ async def _is_known(hub: Hub, cursor: Cursor) -> bool:
     return True
 
 
-async def _is_before_grant(hub: Hub, channels: frozenset[str], cursor: Cursor, request: Request) -> bool:
+async def _is_before_grant(hub: Hub, channels: frozenset[str], cursor: Cursor, request: StartRequest) -> bool:
     """Return whether a client asks for events from before its URL was granted: it may have forged its cursor.
 
     A page that has kept its cursor over a reload has an older one, too. It missed nothing if there was no event.
