@@ -16,7 +16,7 @@ help:
 	@echo 'make test      each behaviour once, in minutes; TESTS=path for all of a file. Tests of missing programs are skipped by name'
 	@echo 'make test-all  every database, server, browser, Python and Django, and the long tests'
 	@echo 'make services  install the servers and browsers that tests use (Debian, as root)'
-	@echo 'make client    the minified browser client and its types'
+	@echo 'make client    the bundles of the browser client, and its types'
 	@echo 'make lint      ruff, mypy, import-linter, biome, tsc     make docs    the documentation'
 	@echo 'make bench     this package beside others, long; bench-quick: small numbers'
 	@echo 'make chaos     publishers, servers, clients and databases that fail at once, ten minutes on each database'

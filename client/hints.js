@@ -1,6 +1,6 @@
 /**
- * In development, the console explains each mistake in a page, once, with the code that is right. The unminified client
- * loads this file; pages in production do not.
+ * In development, the console explains each mistake in a page, once, with the code that is right. The bundle for
+ * production does not have this file.
  */
 
 /**
@@ -141,7 +141,8 @@ function checkAll(root) {
 }
 
 addEventListener("serversent:state", ({ target }) => watch(/** @type {Element} */ (target)), true);
-checkAll(document);
+if (document.readyState === "complete") checkAll(document);
+else addEventListener("load", () => checkAll(document)); // other scripts of the page complete its elements
 new MutationObserver((changes) => {
   for (const { addedNodes } of changes)
     for (const node of addedNodes)

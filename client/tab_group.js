@@ -109,15 +109,14 @@ export class TabGroup {
     this.#request?.abort();
     const request = new AbortController();
     this.#request = request;
-    const lead = () => {
-      if (this.#role === "gone" || request !== this.#request) return Promise.resolve();
-      this.#lead();
-      return /** @type {Promise<void>} */ (
+    const lead = () =>
+      /** @type {Promise<void>} */ (
         new Promise((resolve) => {
-          this.#release = resolve;
+          if (this.#role === "gone" || request !== this.#request) return resolve();
+          this.#release = resolve; // before the page hears of it: it may leave
+          this.#lead();
         })
       );
-    };
     navigator.locks.request(this.#name, steal ? { steal } : { signal: request.signal }, lead).catch(() => {
       if (request !== this.#request || this.#role === "gone") return;
       if (this.#role === "leader") {

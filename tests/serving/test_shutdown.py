@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import signal
 import sys
 
@@ -51,6 +52,34 @@ def test_a_server_that_puts_its_own_in_place_is_chained_again():
         asyncio.run(stream())
         signal.raise_signal(signal.SIGTERM)
     assert called == ["first", "second"]
+
+
+@pytest.mark.parametrize("streams", [0, 1])
+def test_a_process_that_ends_while_it_drains_is_not_killed(streams, monkeypatch):
+    """Where SIGTERM ends the process at once, it does so after the streams; but not in the middle of another end."""
+    killed = []
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    monkeypatch.setattr("serversent.serving.shutdown.signal.raise_signal", killed.append)
+    monkeypatch.setattr("serversent.serving.shutdown.connection_registry", lambda: Connections(streams))
+
+    async def serve():
+        drain_on_stop(ServerAdapter(send))
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(0.1)
+        assert killed == [signal.SIGTERM] * (streams == 0)
+
+    asyncio.run(serve())
+    assert killed == [signal.SIGTERM] * (streams == 0)
+
+
+class Connections(list):
+    """A registry with streams that do not end."""
+
+    def __init__(self, streams):
+        super().__init__(range(streams))
+
+    def drain(self):
+        pass
 
 
 @pytest.mark.parametrize("in_gunicorn", [False, True])

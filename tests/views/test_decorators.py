@@ -9,7 +9,7 @@ import sys
 import threading
 
 import pytest
-from django.http import Http404
+from django.http import Http404, StreamingHttpResponse
 from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory, override_settings
 from django.urls import path
 
@@ -140,6 +140,26 @@ async def test_a_lost_response_is_closed(monkeypatch):
             closed.set()
 
     await view(AsyncRequestFactory().get("/"))
+    async with asyncio.timeout(20):
+        await closed.wait()
+
+
+async def test_a_stream_that_is_dropped_half_read_is_closed(without_garbage_collector):
+    """Under plain Django, in another response that a middleware has made around it, which closes neither."""
+    closed = asyncio.Event()
+
+    @event_stream
+    async def view(request):
+        try:
+            while True:
+                yield "x"
+        finally:
+            closed.set()
+
+    another = StreamingHttpResponse((await view(AsyncRequestFactory().get("/"))).streaming_content)
+    parts = aiter(another)
+    assert b"data: x" in await anext(parts) + await anext(parts)
+    del another, parts
     async with asyncio.timeout(20):
         await closed.wait()
 

@@ -22,7 +22,7 @@ from ..concurrency.threads import StreamThread
 from ..conf import setting
 from ..errors import StreamRefused
 
-__all__ = ["Connected", "ConnectionRegistry", "Slot", "connection_registry"]
+__all__ = ["Connected", "ConnectionRegistry", "Slot", "connection_registry", "registry_of"]
 
 logger = logging.getLogger("serversent")
 
@@ -321,7 +321,11 @@ _by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, ConnectionRegistr
 
 def connection_registry() -> ConnectionRegistry:
     """Return the registry of the running event loop."""
-    loop = asyncio.get_running_loop()
+    return registry_of(asyncio.get_running_loop())
+
+
+def registry_of(loop: asyncio.AbstractEventLoop) -> ConnectionRegistry:
+    """Return the registry of an event loop."""
     registry = _by_loop.get(loop)
     if registry is None:
         for ended in [each for each in list(_by_loop) if each.is_closed()]:  # their connections refer to the loop

@@ -23,7 +23,7 @@ from typing import Any
 from ..conf import setting
 from ..servers.base import ServerAdapter
 from ..servers.uvicorn import UvicornServer
-from .registry import connection_registry
+from .registry import connection_registry, registry_of
 
 __all__ = ["drain_on_stop"]
 
@@ -89,14 +89,14 @@ def _drain_and_die(signum: int, _: FrameType | None) -> None:
     signal.signal(signum, signal.SIG_DFL)
     drains = _drain_fully_in_all_loops()
 
-    def die_after_the_last(_: object) -> None:
-        if all(drain.done() for drain in drains):
+    def die(drain: concurrent.futures.Future[None]) -> None:
+        if not drain.cancelled():  # otherwise the loop ends, and the process goes on to its end
             signal.raise_signal(signum)
 
     if not drains:
         signal.raise_signal(signum)
     for drain in drains:
-        drain.add_done_callback(die_after_the_last)
+        drain.add_done_callback(die)
 
 
 def _drain_when(is_stopping: Callable[[], bool]) -> None:
@@ -113,13 +113,14 @@ def _drain_when(is_stopping: Callable[[], bool]) -> None:
 
 
 def _drain_at_exit() -> None:
-    """Drain the event loops of other threads."""
-    concurrent.futures.wait(_drain_fully_in_all_loops(), setting("DRAIN_SECONDS") + 1)
+    """Drain the event loops of other threads. A loop that does not answer is waited for only if it has streams."""
+    seconds = setting("DRAIN_SECONDS") + 1 if any(len(registry_of(loop)) for loop in list(_loops)) else 1
+    concurrent.futures.wait(_drain_fully_in_all_loops(), seconds)
 
 
 def _drain_fully_in_all_loops() -> list[concurrent.futures.Future[None]]:
     drains = []
-    for loop in _loops:
+    for loop in list(_loops):
         if loop.is_running():
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 drains.append(asyncio.run_coroutine_threadsafe(_drain_fully(), loop))

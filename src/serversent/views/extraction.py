@@ -63,7 +63,7 @@ def _extract_wrapped(request: HttpRequest, response: Any, own: EventStreamRespon
     """
 
     def belongs_to_stream(close: Callable[[], Any]) -> bool:
-        return close != own.close_stream and (close != request.close or _has_files(request))
+        return close != own.source.cancel_threadsafe and (close != request.close or _has_files(request))
 
     body, _ = _iterator_of(response)
     if body is None:

@@ -81,7 +81,9 @@ class EventStreamResponse(KeepsSession, StreamingHttpResponse):
         self._is_polled = polled  # a server that cannot hold streams: the stream ends when all was sent
         super().__init__(self._sync_frames() if wsgi else self._async_frames(), content_type=CONTENT_TYPE)
         self._own_body: Any = self._iterator
-        self._resource_closers.append(self.close_stream)  # type: ignore[attr-defined]
+        # The stream's own method: a closer that referred to the response would make a cycle, which only the garbage
+        # collector ends. A middleware that drops the response, and then its body, would leave the stream open.
+        self._resource_closers.append(self.source.cancel_threadsafe)  # type: ignore[attr-defined]
         set_stream_headers(self)
 
     async def start(self, seconds: float) -> None:
@@ -112,6 +114,8 @@ class EventStreamResponse(KeepsSession, StreamingHttpResponse):
         """Take out the body with the stream in it, as plain Django would send it."""
         body: AsyncGenerator[bytes] = self._own_body
         self.is_detached = True
+        with contextlib.suppress(ValueError):  # the response is closed
+            self._resource_closers.remove(self.source.cancel_threadsafe)  # type: ignore[attr-defined]
         self._iterator = self._own_body = None
         return body
 
@@ -140,9 +144,7 @@ class EventStreamResponse(KeepsSession, StreamingHttpResponse):
         return self.source.frames_in_thread() or _in_own_loop(self._async_frames())
 
     def _async_frames(self) -> AsyncGenerator[bytes]:
-        # A body that referred to its response would be a cycle: a middleware that drops the response, and then the
-        # body, would leave the view's generator open until the garbage collector runs.
-        response = weakref.ref(self)
+        response = weakref.ref(self)  # it has the body: no cycle
 
         def log_serving() -> None:
             if (served := response()) is not None:

@@ -125,7 +125,8 @@ var init_hints = __esm({
       /** @type {Element} */
       target
     ), true);
-    checkAll(document);
+    if (document.readyState === "complete") checkAll(document);
+    else addEventListener("load", () => checkAll(document));
     new MutationObserver((changes) => {
       for (const { addedNodes } of changes)
         for (const node of addedNodes)
@@ -793,16 +794,14 @@ var TabGroup = class {
     this.#request?.abort();
     const request = new AbortController();
     this.#request = request;
-    const lead = () => {
-      if (this.#role === "gone" || request !== this.#request) return Promise.resolve();
-      this.#lead();
-      return (
-        /** @type {Promise<void>} */
-        new Promise((resolve) => {
-          this.#release = resolve;
-        })
-      );
-    };
+    const lead = () => (
+      /** @type {Promise<void>} */
+      new Promise((resolve) => {
+        if (this.#role === "gone" || request !== this.#request) return resolve();
+        this.#release = resolve;
+        this.#lead();
+      })
+    );
     navigator.locks.request(this.#name, steal ? { steal } : { signal: request.signal }, lead).catch(() => {
       if (request !== this.#request || this.#role === "gone") return;
       if (this.#role === "leader") {

@@ -1,6 +1,6 @@
 /**
- * In development, the console explains each mistake in a page, once, with the code that is right. The unminified client
- * loads this file; pages in production do not.
+ * In development, the console explains each mistake in a page, once, with the code that is right. The bundle for
+ * production does not have this file.
  */
 export type Stream = {
     on(type: string, fn: (event: {
