@@ -121,6 +121,26 @@ def test_the_leader_is_closed(server, tabs, name):
     wait_for_one(server, name)
 
 
+def test_a_tab_that_stops_as_it_becomes_the_leader_leaves_no_lock(server, tabs, name):
+    opened = tabs(2, server.url)
+    listening = listen_all(opened, f"/channels/?channel={name}")
+    wait_for_one(server, name)
+    (leader,) = [tab for tab, it in zip(opened, listening, strict=True) if it.reads]
+    (follower,) = [tab for tab in opened if tab is not leader]
+    follower.evaluate(
+        """
+        () => {
+          const { stream } = seen.it;
+          stream.on("state", (event) => { if (event.data === "connecting") stream.stop(); });
+        }
+        """
+    )
+    leader.close()
+    wait_for(lambda: follower.evaluate("seen.it.stream.state") == "closed", "the stop")
+    locks = "navigator.locks.query().then(({ held }) => held.map((lock) => lock.name))"
+    wait_for(lambda: not [lock for lock in follower.evaluate(locks) if name in lock], "no lock")
+
+
 FREEZE = "void setTimeout(() => { const end = Date.now() + 9000; while (Date.now() < end); })"
 
 
