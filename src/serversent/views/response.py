@@ -76,7 +76,6 @@ class EventStreamResponse(KeepsSession, StreamingHttpResponse):
             self.source = kind(values, name=name, hold_connection=hold_connection, prepare=prepare)
         self.prepare = prepare  # called first in each thread of the stream
         self.is_tracked = False  # a hand-off closes the stream if this response is not served
-        self.is_detached = False
         self._is_wsgi = wsgi
         self._is_polled = polled  # a server that cannot hold streams: the stream ends when all was sent
         super().__init__(self._sync_frames() if wsgi else self._async_frames(), content_type=CONTENT_TYPE)
@@ -105,6 +104,11 @@ class EventStreamResponse(KeepsSession, StreamingHttpResponse):
         """Return whether no middleware has put another body into the place of the stream."""
         return self._iterator is self._own_body
 
+    @property
+    def is_detached(self) -> bool:
+        """Return whether the stream was taken out of the response."""
+        return self._own_body is None
+
     def detach(self) -> StreamSource:
         """Take the stream out of the response, which can then be closed without closing the stream."""
         self.detach_body()
@@ -113,7 +117,6 @@ class EventStreamResponse(KeepsSession, StreamingHttpResponse):
     def detach_body(self) -> AsyncGenerator[bytes]:
         """Take out the body with the stream in it, as plain Django would send it."""
         body: AsyncGenerator[bytes] = self._own_body
-        self.is_detached = True
         with contextlib.suppress(ValueError):  # the response is closed
             self._resource_closers.remove(self.source.cancel_threadsafe)  # type: ignore[attr-defined]
         self._iterator = self._own_body = None
