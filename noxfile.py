@@ -27,6 +27,7 @@ SERVERS = [
 # these run in the main run alone.
 QUICK = [
     *["--ignore=tests/browser", "--ignore=tests/faults", "--ignore=tests/test_scripts.py"],
+    "--deselect=tests/test_benchmarks.py::test_scenarios_run",
     "--ignore=tests/test_client_files.py",
     "--ignore=tests/servers/test_ai_clients.py",
     "--ignore=tests/servers/test_restart.py",

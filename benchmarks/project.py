@@ -148,8 +148,8 @@ async def collect(request):
 
 async def state(request):
     """Tell where the log stands, how often it was read, and how many streams wait for their clients."""
-    groups = hub("default")._groups.values()
-    waiting = sum(len(group.subscribers) - len(group.live) - len(group.direct) for group in groups)
+    groups = hub("default")._subscribers._groups.values()
+    waiting = sum(len(group.subscribers) - len(group._fast) - len(group._slow) for group in groups)
     at = await sync_to_async(cursor)()
     return JsonResponse({"cursor": str(at), "reads": reads["count"], "waiting": waiting})
 

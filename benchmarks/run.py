@@ -50,8 +50,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small numbers, few contenders")
     parser.add_argument("--only", nargs="+", choices=[*SCENARIOS, *OTHERS], help="these scenarios alone")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where the results are written")
     options = parser.parse_args()
-    path = FOLDER / ("quick.json" if options.quick else "full.json")
+    path = options.folder / ("quick.json" if options.quick else "full.json")
     results = json.loads(path.read_text()) if options.only and path.exists() else {}
     chosen = options.only or [*SCENARIOS, *(() if options.quick else OTHERS)]
     if options.quick and not options.only:

@@ -37,6 +37,7 @@ SLOW = (
     "tests/servers/test_restart.py",
     "tests/servers/test_shortcuts.py",
     "tests/servers/test_unread.py",
+    "tests/test_benchmarks.py::test_scenarios_run",
     "tests/test_scripts.py::test_without_pip_and_uv_an_environment_is_made_for_real",
     "tests/test_suites.py",
 )

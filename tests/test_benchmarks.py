@@ -1,9 +1,16 @@
-"""The figures of the documentation are those of the run that it names."""
+"""The benchmarks run, and the figures of the documentation are those of the run that it names."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks.report import SECTIONS, pages
+
+from .processes import ROOT
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "benchmarks"
 
@@ -21,3 +28,13 @@ def test_every_plot_is_shown():
     plots = {path.name for path in FOLDER.glob("*.svg")}
     assert len(plots) == 4
     assert all(f"](benchmarks/{name})" in page for name in plots)
+
+
+@pytest.mark.service("postgresql")
+def test_scenarios_run(tmp_path):
+    """Those that ask a server how its streams stand, with small numbers."""
+    scenarios = ["fanout", "storm", "slow", "opening"]
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.run", "--quick", "--folder", str(tmp_path), "--only"]
+    subprocess.run([*command, *scenarios], cwd=ROOT, check=True, timeout=540, env={**os.environ, "PYTHONWARNINGS": ""})
+    results = json.loads((tmp_path / "quick.json").read_text())
+    assert results.keys() >= set(scenarios)
