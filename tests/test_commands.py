@@ -1,5 +1,6 @@
 """``manage.py serversent``, against a real server and a real log."""
 
+import io
 import json
 import os
 import signal
@@ -69,6 +70,23 @@ def test_listen_resumes_when_its_server_is_started_again(environment, server_fol
         manage(environment, "send", "resumed", "while away")
         listening.wait_for("while away")
     assert listening.interrupt() == 0
+
+
+def test_a_ctrl_c_within_a_finalizer_is_not_lost(monkeypatch):
+    """Python drops its KeyboardInterrupt."""
+
+    class Closing(io.RawIOBase):
+        def close(self):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def read(*_):
+        Closing()
+        raise OSError("no connection")
+
+    monkeypatch.setattr("serversent.management.commands.serversent.Command._read", read)
+    errors = io.StringIO()
+    call_command("serversent", "listen", "http://127.0.0.1:1/", stderr=errors)
+    assert errors.getvalue().count("no connection") == 1
 
 
 def test_listen_stops_where_it_is_told_to(environment, server):

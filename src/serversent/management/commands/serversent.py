@@ -1,12 +1,15 @@
 """``manage.py serversent``: send and listen from a shell, and look after the log."""
 
 import asyncio
+import contextlib
 import http.client
 import json
-import time
+import signal
+import threading
 import urllib.error
 import urllib.request
 from argparse import ArgumentParser
+from collections.abc import Iterator
 from typing import Any
 
 from django.apps import apps
@@ -97,7 +100,8 @@ class Command(BaseCommand):
         if options["channel"]:
             asyncio.run(self._listen_to_channels(options))
         else:
-            self._listen_to_url(options)
+            with _noted_interrupts() as interrupted:
+                self._listen_to_url(options, interrupted)
 
     def _print(self, events: list[ReceivedEvent]) -> None:
         for event in events:
@@ -117,7 +121,7 @@ class Command(BaseCommand):
             stream.cancel()
             await stop_hubs()
 
-    def _listen_to_url(self, options: dict[str, Any]) -> None:
+    def _listen_to_url(self, options: dict[str, Any], interrupted: threading.Event) -> None:
         headers = {"Accept": "text/event-stream"}
         for header in options["header"]:
             name, separator, value = header.partition(":")
@@ -125,7 +129,7 @@ class Command(BaseCommand):
                 raise CommandError(f"--header {header!r}: it is NAME:VALUE")
             headers[name.strip()] = value.strip()
         retry, last_event_id = DEFAULT_RETRY_SECONDS, options["cursor"]
-        while last_event_id != END_ID:
+        while last_event_id != END_ID and not interrupted.is_set():
             parser = EventParser(last_event_id)
             try:
                 if not self._read(options["url"], headers, parser):
@@ -141,7 +145,7 @@ class Command(BaseCommand):
             retry = retry if parser.retry is None else parser.retry / 1000
             if last_event_id != END_ID:
                 self.stderr.write(f"{printable(problem)}; again in {retry:g} s")
-                time.sleep(retry)
+                interrupted.wait(retry)
 
     def _read(self, url: str, headers: dict[str, str], parser: EventParser) -> bool:
         """Print the events of one response. Return whether to connect again."""
@@ -159,3 +163,22 @@ class Command(BaseCommand):
             while chunk := response.read1(65536):
                 self._print(parser.feed(chunk))
         return True
+
+
+@contextlib.contextmanager
+def _noted_interrupts() -> Iterator[threading.Event]:
+    """Note each Ctrl-C. Python drops the ``KeyboardInterrupt`` of one that comes while a finalizer closes a file."""
+    interrupted = threading.Event()
+
+    def note(signum: int, frame: Any) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
