@@ -279,6 +279,19 @@ async def test_the_error_of_one_connection_stops_no_timer(caplog):
         connections.discard(each)
 
 
+async def test_streams_that_come_while_a_server_drains_return_at_different_times():
+    connections, delays = ConnectionRegistry(), []
+    connections.drain()
+    late = [_Served() for _ in range(50)]
+    for each in late:
+        each.drain = delays.append
+        connections.add(each)
+    assert max(delays) - min(delays) > 1
+    assert max(delays) <= 5  # DRAIN_SECONDS
+    for each in late:
+        connections.discard(each)
+
+
 async def test_a_logout_looks_at_its_own_streams_alone(monkeypatch):
     """Whoever else is open, and however many."""
     connections, looked = ConnectionRegistry(), []
