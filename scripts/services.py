@@ -41,6 +41,8 @@ def install_packages() -> int:
     if not missing:
         print("All servers and browsers are installed.")
         return 0
+    if "chromium-headless-shell" in missing:
+        missing.append("chromium")  # the two have to be of one version, so that an old one is upgraded
     if shutil.which("apt-get") is None:
         print(f"This is not a Debian machine. Install by hand: {' '.join(missing)}", file=sys.stderr)
         return 1
