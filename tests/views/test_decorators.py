@@ -126,9 +126,8 @@ def test_a_call_without_a_request_is_explained():
         sync_numbers()
 
 
-async def test_a_lost_response_is_closed(monkeypatch):
-    """Under plain Django nobody tells that a middleware has thrown a response away."""
-    monkeypatch.setattr("serversent.views.response.UNATTENDED_SECONDS", 0.05)
+def endless_view():
+    """Return a view whose generator does not end by itself, and an event that is set when it is closed."""
     closed = asyncio.Event()
 
     @event_stream
@@ -139,6 +138,13 @@ async def test_a_lost_response_is_closed(monkeypatch):
         finally:
             closed.set()
 
+    return view, closed
+
+
+async def test_a_lost_response_is_closed(monkeypatch):
+    """Under plain Django nobody tells that a middleware has thrown a response away."""
+    monkeypatch.setattr("serversent.views.response.UNATTENDED_SECONDS", 0.05)
+    view, closed = endless_view()
     await view(AsyncRequestFactory().get("/"))
     async with asyncio.timeout(20):
         await closed.wait()
@@ -146,16 +152,7 @@ async def test_a_lost_response_is_closed(monkeypatch):
 
 async def test_a_stream_that_is_dropped_half_read_is_closed(without_garbage_collector):
     """Under plain Django, in another response that a middleware has made around it, which closes neither."""
-    closed = asyncio.Event()
-
-    @event_stream
-    async def view(request):
-        try:
-            while True:
-                yield "x"
-        finally:
-            closed.set()
-
+    view, closed = endless_view()
     another = StreamingHttpResponse((await view(AsyncRequestFactory().get("/"))).streaming_content)
     parts = aiter(another)
     assert b"data: x" in await anext(parts) + await anext(parts)
