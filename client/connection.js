@@ -51,7 +51,7 @@ export class Connection {
   /** @type {AbortController | null} */
   #attempt = null;
   #id = ""; // the newest id; an event without an id repeats it
-  #run = new AbortController(); // of one start: what was begun before a stop ends when it sees that it was aborted
+  #run = new AbortController(); // of one start. A stop aborts it, and the work of that start ends
   #types = new Set(["message", "ready", "reset", "end"]);
   /** @type {EventSource | null} */
   #source = null;

@@ -335,7 +335,7 @@ var Connection = class {
   #id = "";
   // the newest id; an event without an id repeats it
   #run = new AbortController();
-  // of one start: what was begun before a stop ends when it sees that it was aborted
+  // of one start. A stop aborts it, and the work of that start ends
   #types = /* @__PURE__ */ new Set(["message", "ready", "reset", "end"]);
   /** @type {EventSource | null} */
   #source = null;
