@@ -62,3 +62,12 @@ def test_the_docs_have_every_term_once():
     assert terms == sorted(set(terms))
     assert {"cursor", "epoch", "offset", "floor", "live", "replay", "hub", "outbox", "broker", "drain"} <= set(terms)
     assert {"revocation", "hand-off"} <= set(terms)
+
+
+def test_every_page_that_uses_a_term_links_the_glossary():
+    used = re.compile(r"\b(cursor|epoch|offset|floor|replay|hub|outbox|broker|drain|revocation|hand-off)s?\b")
+    pages = {*DOCS.glob("*.md"), *DOCS.glob("decisions/*.md")} - {DOCS / "glossary.md"}
+    code = re.compile(r"```.*?```|`[^`]*`", flags=re.DOTALL)
+    with_terms = {page for page in pages if used.search(code.sub("", page.read_text()))}
+    assert len(with_terms) > 20
+    assert [page.name for page in with_terms if "glossary.md" not in page.read_text()] == []
