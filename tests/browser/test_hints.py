@@ -145,3 +145,16 @@ def test_the_file_for_production_has_no_hints(page, server, said):
     assert hint in with_hints.read_text()
     assert hint not in without.read_text()
     assert not any("mode=" in text for text in said)
+
+
+def test_the_other_scripts_of_a_page_may_complete_its_elements(page, server, said):
+    later = "<script type=module>document.querySelector('event-stream').setAttribute('src', '/three/')</script>"
+    body = f"<script type=module src='/static/serversent/serversent.js'></script>{later}"
+    html = f"<!doctype html><event-stream></event-stream>{body}"
+    page.route("**/completed/", lambda route: route.fulfill(content_type="text/html", body=html))
+    page.goto(f"{server.url}/completed/")
+    page.evaluate(
+        "document.body.insertAdjacentHTML('beforeend', '<event-stream src=/three/ mode=wrong></event-stream>')"
+    )
+    wait_said(said, 'mode="wrong"')
+    assert not [text for text in said if "has no src" in text]
