@@ -59,8 +59,8 @@ export class Connection {
   /** @type {State} */
   #state = "idle";
   #answered = false;
-  #isRenewed = false; // the URL was renewed, and no attempt was answered since
-  #isLoggedOut = false; // a renewal was answered with 401; the second time the stream ends
+  /** @type {"" | "renewed" | "unauthorized"} how the last renewal was answered, until a stream opens */
+  #renewal = "";
   #expires = Infinity; // when the URL expires, in milliseconds of Date.now()
   #received = false;
   #heard = 0; // when bytes last came, by Date.now(): other clocks stand still while the machine sleeps
@@ -154,7 +154,7 @@ export class Connection {
       let outcome = this.#isExpired
         ? REFUSED
         : await (this.#options.transport === "eventsource" ? this.#native(run) : this.#fetch(run));
-      if (outcome.status === 403 && isSigned(this.#url) && !this.#isRenewed) outcome = await this.#renew(outcome);
+      if (outcome.status === 403 && isSigned(this.#url)) outcome = await this.#renew(outcome);
       if (run.aborted) return;
       this.#leavePlace?.();
       clearTimeout(this.#timer);
@@ -186,9 +186,9 @@ export class Connection {
     try {
       const response = await fetch(`${origin}${pathname}renew/`, { method: "POST", body, credentials });
       if (response.ok) {
+        if (this.#renewal === "renewed") return refused;
         this.#url = new URL((await response.json()).url, this.#url).href;
-        this.#isRenewed = true;
-        this.#isLoggedOut = false;
+        this.#renewal = "renewed";
         this.#expires = Infinity;
         return AGAIN;
       }
@@ -196,8 +196,8 @@ export class Connection {
       const why = `answered ${status}`;
       if (status === 401) {
         // During a change of the password the old session has ended, and the new one does not exist yet.
-        if (this.#isLoggedOut) return { over: "unauthorized", why };
-        this.#isLoggedOut = true;
+        if (this.#renewal === "unauthorized") return { over: "unauthorized", why };
+        this.#renewal = "unauthorized";
         return { why, after: DEFAULT_RETRY_MILLISECONDS };
       }
       if (status === 429 || status >= 500) return { why, after: retryAfter(headers.get("Retry-After")) };
@@ -297,7 +297,8 @@ export class Connection {
         return verdict;
       }
       this.#answered = true;
-      this.#isRenewed = this.gaveWay = false;
+      this.#renewal = "";
+      this.gaveWay = false;
       this.#hear();
       this.#changeState("open");
       return await this.#read(response, run);
@@ -434,7 +435,7 @@ export class Connection {
     const outcome = await new Promise((resolve) => {
       source.onopen = () => {
         this.#answered = true;
-        this.#isRenewed = false;
+        this.#renewal = "";
         this.#changeState("open");
       };
       source.onerror = () => {

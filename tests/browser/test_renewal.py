@@ -141,6 +141,19 @@ def test_when_it_does_not_hold_any_more(page, start, user, name, path, state, wa
     assert "token" not in listening.why
 
 
+def test_a_logout_between_a_renewal_and_its_stream(page, start, user, name):
+    with start() as server:
+
+        def log_out_afterwards(route):
+            answer = route.fetch()
+            page.context.request.get(f"{server.url}/logout/")
+            route.fulfill(response=answer)
+
+        page.route("**/renew/", log_out_afterwards, times=1)
+        listening = listen_signed(page, server, user, name)
+        listening.wait_state("unauthorized", 60)
+
+
 def test_another_user_in_another_tab_gets_nothing_renewed(page, start, user, name):
     with start() as server:
         listening = listen_signed(page, server, user, name)
