@@ -88,6 +88,28 @@ def test_ctrl_c_below_make_in_a_terminal(tmp_path):
         os.close(terminal)
 
 
+# Twisted drops a KeyboardInterrupt there, and the port is open already.
+INTERRUPTED_START = """
+import os, signal, sys
+from twisted.internet import _signals
+
+install = _signals._WithSignalHandling.install
+
+def interrupted(self):
+    os.kill(os.getpid(), signal.SIGINT)
+    install(self)
+
+_signals._WithSignalHandling.install = interrupted
+from serversent.demo.__main__ import main
+sys.exit(main())
+"""
+
+
+def test_ctrl_c_while_the_server_starts(tmp_path):
+    command = [sys.executable, "-c", INTERRUPTED_START, f"--port={free_port()}", f"--folder={tmp_path}"]
+    assert subprocess.run(command, timeout=60, check=False).returncode == 0
+
+
 def drain(terminal):
     import select
 

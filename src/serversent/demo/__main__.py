@@ -3,10 +3,12 @@
 import argparse
 import contextlib
 import os
+import signal
 import socket
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import FrameType
 
 from django.core.management import CommandError, call_command, execute_from_command_line
 from django.db import DatabaseError
@@ -96,7 +98,18 @@ def serve(port: int) -> None:
     make_people()
     send, notify = shell_command("--send", "Hello from a shell"), shell_command(*SHELL)
     print(INTRODUCTION.format(host=HOST, port=port, send=send, notify=notify), flush=True)
+    signal.signal(signal.SIGINT, stop_server)
     execute_from_command_line(["manage.py", "runserver", "--noreload", f"{HOST}:{port}"])
+
+
+def stop_server(signum: int, frame: FrameType | None) -> None:
+    """Stop Daphne, or let it stop as soon as it runs.
+
+    Twisted installs its own handler after the port is open, and drops a ``KeyboardInterrupt`` that comes before.
+    """
+    from twisted.internet import reactor
+
+    reactor.callFromThread(reactor.callWhenRunning, reactor.stop)  # type: ignore[misc]  # Twisted types a module
 
 
 def is_free(port: int) -> bool:
