@@ -1,7 +1,6 @@
-"""A process that publishes to two channels and leaves its transaction open for some seconds, then commits."""
+"""A process that publishes to two channels, leaves its transaction open until its input ends, and commits."""
 
 import sys
-import time
 
 import django
 
@@ -15,4 +14,4 @@ with transaction.atomic():
     send_event("c0", "holder:0")
     send_event("c1", "holder:1")
     print("open", flush=True)
-    time.sleep(float(sys.argv[1]))
+    sys.stdin.read()
