@@ -84,6 +84,7 @@ def test_a_ctrl_c_within_a_finalizer_is_not_lost(monkeypatch):
         raise OSError("no connection")
 
     monkeypatch.setattr("serversent.management.commands.serversent.Command._read", read)
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: None)  # Python 3.13 tells what it drops
     errors = io.StringIO()
     call_command("serversent", "listen", "http://127.0.0.1:1/", stderr=errors)
     assert errors.getvalue().count("no connection") == 1
