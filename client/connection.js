@@ -186,7 +186,7 @@ export class Connection {
     try {
       const response = await fetch(`${origin}${pathname}renew/`, { method: "POST", body, credentials });
       if (response.ok) {
-        if (this.#renewal === "renewed") return refused;
+        if (this.#renewal === "renewed") return { why: "" }; // the session may have another key now: wait a little
         this.#url = new URL((await response.json()).url, this.#url).href;
         this.#renewal = "renewed";
         this.#expires = Infinity;
@@ -239,7 +239,7 @@ export class Connection {
     if (count >= MANY_PLACES && !isCrowded.has(host)) {
       isCrowded.add(host);
       warn(
-        `this page has ${count} connections to ${host}. Over HTTP/1.1 all tabs have ${PLACES} for streams, and others ` +
+        `this page has ${count} connections to ${host}. Over HTTP/1.1 all tabs have ${PLACES} for streams; others ` +
           'wait. Use HTTP/2, or share="name"',
       );
     }

@@ -462,7 +462,7 @@ var Connection = class {
     try {
       const response = await fetch(`${origin}${pathname}renew/`, { method: "POST", body, credentials });
       if (response.ok) {
-        if (this.#renewal === "renewed") return refused;
+        if (this.#renewal === "renewed") return { why: "" };
         this.#url = new URL((await response.json()).url, this.#url).href;
         this.#renewal = "renewed";
         this.#expires = Infinity;
@@ -511,7 +511,7 @@ var Connection = class {
     if (count >= MANY_PLACES && !isCrowded.has(host)) {
       isCrowded.add(host);
       warn(
-        `this page has ${count} connections to ${host}. Over HTTP/1.1 all tabs have ${PLACES} for streams, and others wait. Use HTTP/2, or share="name"`
+        `this page has ${count} connections to ${host}. Over HTTP/1.1 all tabs have ${PLACES} for streams; others wait. Use HTTP/2, or share="name"`
       );
     }
     this.#leavePlace = () => {
