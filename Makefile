@@ -40,8 +40,9 @@ endif
 
 test-all: test-matrix test-long test-pairs
 
+# Fewer at once: each server and browser of the matrix has more of the machine, and the run takes hardly longer.
 test-matrix: environment
-	@$(BIN)/python -m pytest -q --matrix -m "not long" $(PARALLEL)
+	@$(BIN)/python -m pytest -q --matrix -m "not long" --numprocesses=4 --dist=loadfile
 
 test-long: environment
 	@$(BIN)/python -m pytest -q --matrix -m long
