@@ -154,6 +154,33 @@ def test_a_logout_between_a_renewal_and_its_stream(page, start, user, name):
         listening.wait_state("unauthorized", 60)
 
 
+# The stream of the first renewed URL is refused, as while the session gets another key.
+REFUSE_ONCE = """
+window.renewals = window.refusals = 0;
+const ours = window.fetch;
+window.fetch = async (url, ...options) => {
+  const isRenewal = `${url}`.endsWith("/renew/");
+  if (!isRenewal && window.renewals === 1 && !window.refusals) {
+    window.refusals += 1;
+    return new Response("for another session", { status: 403, headers: { "Content-Type": "text/plain" } });
+  }
+  const response = await ours(url, ...options);
+  window.renewals += isRenewal && response.ok;
+  return response;
+};
+"""
+
+
+def test_a_renewed_url_that_is_refused_once(page, start, user, name):
+    with start() as server:
+        page.add_init_script(REFUSE_ONCE)
+        listening = listen_signed(page, server, user, name)
+        wait_for(lambda: page.evaluate("window.refusals") and listening.state == "open", "a stream", 60)
+        with Publisher(server, name) as publisher:
+            publisher.wait_more()
+        check_all([listening], publisher.sent)
+
+
 def test_another_user_in_another_tab_gets_nothing_renewed(page, start, user, name):
     with start() as server:
         listening = listen_signed(page, server, user, name)
